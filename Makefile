@@ -1,0 +1,119 @@
+# Prism's build. `make check` is all that a change has to pass; `make help` lists the rest.
+# Needs GNU make 4, Go, git, and a C compiler for the race detector. Whatever else a target
+# uses is pinned in a module under tools/ and built, and cached, by Go.
+
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+GO ?= go
+# Where it cannot work (no C compiler), tests run without the race detector, and say so.
+RACE ?= $(if $(shell command -v "$$($(GO) env CC)"),-race,$(warning no C compiler: tests run without the race detector))
+TESTFLAGS ?=
+BACKEND ?= memory
+PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
+
+# The modules of the workspace, and those of tools/, which stay outside of it.
+WORK_DIRS = $(shell $(GO) list -m -f '{{.Dir}}')
+TOOL_DIRS = $(patsubst %/go.mod,%,$(wildcard $(CURDIR)/tools/*/go.mod))
+# go tool builds the linter once and again only when tools/lint changes.
+GOLANGCI_LINT = "$$(GOWORK=off $(GO) -C tools/lint tool -n golangci-lint)"
+# Name and content of everything generated.
+GENERATED = git grep -l --untracked -e '^// Code generated .* DO NOT EDIT' -- '*.go' | while read -r f; do echo "$$f $$(git hash-object "$$f")"; done
+
+.PHONY: help
+help: ## List the targets.
+	@sed -n 's/^\([a-z-]*\):.*## /\1:/p' $(firstword $(MAKEFILE_LIST)) | while IFS=: read -r name text; do printf '  %-18s %s\n' "$$name" "$$text"; done
+
+##### Build and use
+
+.PHONY: build
+build: ## Write bin/prism and bin/plugins/prism-backend-NAME.
+	@mkdir -p bin/plugins
+	$(GO) build -o bin/ ./cmd/prism
+	$(GO) build -o bin/plugins/ $(wildcard ./plugins/*/cmd/prism-backend-*)
+
+.PHONY: run
+run: build ## Build all and serve on http://127.0.0.1:8640.
+	exec bin/prism serve
+
+.PHONY: demo
+demo: build ## Show registration, discovery, failure and recovery in one run.
+	@mkdir -p bin/examples
+	$(GO) build -o bin/examples/ ./examples/...
+	bin/examples/demo -bin bin
+
+##### Test
+
+.PHONY: test
+test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
+	$(GO) test $(RACE) -timeout 20m $(TESTFLAGS) work
+
+.PHONY: conformance
+conformance: ## Run the conformance suite on one backend (BACKEND=memory).
+	$(GO) test $(RACE) -timeout 20m -count=1 -v $(TESTFLAGS) ./plugins/$(BACKEND)/...
+
+.PHONY: bench
+bench: ## Measure Prism beside its peers.
+	$(GO) test -run '^$$' -bench . -benchmem $(TESTFLAGS) ./bench/...
+
+##### Check
+
+.PHONY: check
+check: test check-static ## Everything that a change has to pass.
+
+.PHONY: check-static
+check-static: check-format lint check-tidy check-generated check-modules cross ## All of check but the tests.
+	@echo "check-static: passed"
+
+.PHONY: lint
+lint: ## Report what .golangci.yml asks for.
+	@echo "lint"
+	@$(GOLANGCI_LINT) run $(addsuffix /...,$(WORK_DIRS))
+
+.PHONY: check-format
+check-format: ## Fail where gofmt would change something.
+	@echo "check-format"
+	@unformatted=$$(gofmt -l .); [ -z "$$unformatted" ] || { echo "not formatted, run make format:"; echo "$$unformatted"; exit 1; }
+
+.PHONY: format
+format: ## Format all Go code, sort imports.
+	@$(GOLANGCI_LINT) fmt $(WORK_DIRS)
+
+.PHONY: tidy
+tidy: ## Give all modules the same versions and tidy their go.mod.
+	@$(GO) work sync
+	@for dir in $(WORK_DIRS) $(TOOL_DIRS); do GOWORK=off $(GO) -C "$$dir" mod tidy; done
+
+.PHONY: check-tidy
+check-tidy: ## Fail where make tidy would change something.
+	@echo "check-tidy"
+	@bad=; for dir in $(WORK_DIRS) $(TOOL_DIRS); do GOWORK=off $(GO) -C "$$dir" mod tidy -diff || bad="$$bad $$dir"; done; \
+	[ -z "$$bad" ] || { echo "not tidy, run make tidy:$$bad"; exit 1; }
+
+.PHONY: generate
+generate: ## Generate the code of the .proto files anew.
+	tools/gen/generate.sh
+
+.PHONY: check-generated
+check-generated: ## Fail where make generate changes something.
+	@echo "check-generated"
+	@before=$$($(GENERATED)); $(MAKE) generate >/dev/null; after=$$($(GENERATED)); \
+	[ "$$before" = "$$after" ] || { echo "generated code was out of date and is now written anew; look at git diff"; exit 1; }
+
+.PHONY: check-modules
+check-modules: ## Build each module by itself, without the workspace.
+	@echo "check-modules"
+	@bad=; for dir in $(WORK_DIRS); do GOWORK=off $(GO) -C "$$dir" build -o /dev/null ./... || bad="$$bad $$dir"; done; \
+	[ -z "$$bad" ] || { echo "does not build by itself:$$bad"; exit 1; }
+
+.PHONY: cross
+cross: ## Compile everything, tests too, for other platforms.
+	@for platform in $(PLATFORMS); do echo "cross $$platform"; \
+	GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 $(GO) build work; \
+	GOOS=$${platform%/*} GOARCH=$${platform#*/} CGO_ENABLED=0 $(GO) vet work; done
+
+.PHONY: clean
+clean: ## Remove bin/.
+	rm -rf bin

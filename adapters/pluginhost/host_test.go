@@ -1,0 +1,96 @@
+package pluginhost_test
+
+// host_test.go: a plugin that behaves.
+
+import (
+	"crypto/tls"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/adapters/pluginhost"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+func TestOpenUseClose(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "mark")
+	f := newFixture(t, rolePlugin, map[string]any{"close": "mark"})
+	f.Env = append(f.Env, varFile+"="+mark)
+	events := f.listen()
+	h := f.open(t)
+	assert.Equal(t, 1, await(t, "start", events.started))
+
+	assert.Equal(t, "toy", h.Info().Name)
+	require.NoError(t, h.Health(t.Context()))
+	answer, err := order(t.Context(), h, "hello")
+	require.NoError(t, err)
+	assert.Equal(t, "done", answer)
+	found, err := h.Get(t.Context(), make([]core.Key, 3))
+	require.NoError(t, err)
+	assert.Len(t, found, 3)
+	renewed, err := h.RenewSessions(t.Context(), []ports.SessionID{"a", "b"})
+	require.NoError(t, err)
+	assert.Len(t, renewed, 2)
+	require.NoError(t, h.CloseSession(t.Context(), "a"))
+	w, err := h.Watch(t.Context(), ports.WatchRequest{Follow: true})
+	require.NoError(t, err)
+	e, err := w.Next(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, ports.WatchBookmark, e.Kind)
+
+	s := h.Status()
+	assert.Equal(t, pluginhost.StateRunning, s.State)
+	assert.Equal(t, "toy", s.Name)
+	assert.Equal(t, "1.2.3", s.Version)
+	assert.Equal(t, ports.ContractVersion, s.Contract)
+	assert.Equal(t, f.Path, s.Path)
+	assert.Zero(t, s.Restarts)
+	assert.Empty(t, s.LastError)
+	assert.False(t, s.Started.IsZero())
+	process := tether.byPID(t, s.PID)
+
+	require.NoError(t, h.Close())
+	process.mustEnd(t, time.Second)
+	assert.Equal(t, "closed", await(t, "end", events.ended))
+	closed, err := os.ReadFile(mark)
+	require.NoError(t, err, "the backend was closed first")
+	assert.Equal(t, "closed", string(closed))
+	_, err = w.Next(t.Context())
+	require.ErrorIs(t, err, ports.ErrClosed)
+	require.ErrorIs(t, h.Health(t.Context()), ports.ErrClosed)
+	assert.Equal(t, pluginhost.StateClosed, h.Status().State)
+	require.NoError(t, h.Close())
+}
+
+// The socket is private, and who gets at it all the same has no certificate.
+func TestSocketIsTheHostsAlone(t *testing.T) {
+	f := newFixture(t, rolePlugin, nil)
+	f.open(t)
+	sockets, err := filepath.Glob(filepath.Join(f.RuntimeDir, "h*", "plugin*"))
+	require.NoError(t, err)
+	sockets = slices.DeleteFunc(sockets, func(path string) bool { return strings.Contains(path, "plugin-dir") })
+	require.Len(t, sockets, 1)
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}
+	conn, err := dialer.DialContext(t.Context(), "unix", sockets[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close() })
+	_, err = conn.Read(make([]byte, 1)) // TLS 1.3 tells a client of its refusal after the handshake.
+	assert.ErrorContains(t, err, "certificate required")
+}
+
+func TestDescribe(t *testing.T) {
+	f := newFixture(t, rolePlugin, nil)
+	d, err := pluginhost.Describe(t.Context(), f.Launch)
+	require.NoError(t, err)
+	assert.Equal(t, "toy", d.Name)
+	assert.Equal(t, "1.2.3", d.Version)
+	assert.Equal(t, ports.ContractVersion, d.Contract)
+	assert.Len(t, d.Options, 5) // Those of the toy, and the namespace.
+}

@@ -1,0 +1,110 @@
+//go:build unix
+
+package pluginhost_test
+
+// orphan_unix_test.go: a host that is killed leaves no plugin behind. The hosts here are
+// processes of their own.
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const (
+	// orphanLimit is how long a plugin may outlive its host.
+	orphanLimit = 2 * time.Second
+	// stubbornLimit is the same for one whose backend does not close.
+	stubbornLimit = 15 * time.Second
+)
+
+func TestKilledHostLeavesNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		command string
+		options map[string]any
+		stop    bool // the plugin is stopped when its host dies
+		limit   time.Duration
+	}{
+		"idle":           {},
+		"stuck in Close": {options: map[string]any{"close": "hang"}, limit: stubbornLimit},
+		"stuck in calls": {command: "hang"},
+		"busy":           {command: "spin"},
+		"flooding":       {command: "flood raw"},
+		"stopped":        {stop: true},
+		"stuck in Open":  {command: "open", options: map[string]any{"open": "hang"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, rolePlugin, c.options)
+			host, pid := startHost(t, f, c.command)
+			var plugin *tied
+			if pid == 0 {
+				plugin = tether.find(t, "the plugin", func(p *tied) bool { return p.role == rolePlugin && p.alive() })
+				require.Eventually(t, func() bool { return len(rooms(t, f.RuntimeDir)) == 1 }, patience, time.Millisecond)
+			} else {
+				plugin = tether.byPID(t, pid)
+			}
+			if c.stop {
+				require.NoError(t, syscall.Kill(plugin.pid, syscall.SIGSTOP))
+				require.Eventually(t, func() bool { return isStopped(t, plugin.pid) }, patience, time.Millisecond)
+			}
+			require.NoError(t, host.Process.Kill())
+			began := time.Now()
+			plugin.mustEnd(t, max(c.limit, orphanLimit))
+			t.Log("the plugin outlived its host by", time.Since(began))
+			_ = host.Wait()
+
+			// The next host sweeps what is left.
+			assert.Len(t, rooms(t, f.RuntimeDir), 1)
+			f.Options = nil
+			require.NoError(t, f.open(t).Close())
+			assert.Empty(t, rooms(t, f.RuntimeDir))
+		})
+	}
+}
+
+// A descendant that ignores everything but its parent's pipes is not the host's to end; it
+// is tied to the plugin's group, which a living host kills (TestDescendantHoldsPipes).
+func startHost(t *testing.T, f *fixture, command string) (*exec.Cmd, int) {
+	t.Helper()
+	l := f.Launch
+	launch, err := json.Marshal(struct {
+		Path, Name, RuntimeDir string
+		Options                json.RawMessage
+		Env                    []string
+	}{l.Path, l.Name, l.RuntimeDir, l.Options, l.Env})
+	require.NoError(t, err)
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.CommandContext(t.Context(), exe, command)
+	cmd.Env = append(os.Environ(), varRole+"="+roleHost, varLaunch+"="+string(launch),
+		varTether+"="+tether.listener.Addr().String())
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(line[:len(line)-1])
+	require.NoError(t, err)
+	return cmd, pid
+}
+
+// isStopped says whether all of a process has come to a stop, which takes a moment.
+func isStopped(t *testing.T, pid int) bool {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output()
+	return err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "T")
+}

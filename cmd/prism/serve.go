@@ -1,0 +1,161 @@
+package main
+
+// serve.go: the command that runs a host, from its flags to its last signal.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/marketprism/prism/adapters/config"
+)
+
+// configFlags are the flags that choose a configuration.
+type configFlags struct {
+	files       []string
+	environment string
+	backend     string
+	http, grpc  string
+	set         []string
+	insecure    bool
+}
+
+// addFiles adds what every command takes that reads the configuration.
+func (f *configFlags) addFiles(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.files, "config", nil, "the YAML `file`; repeated, later ones win (default $PRISM_CONFIG, else the usual places)")
+	flags.StringVar(&f.environment, "environment", "", "the `profile` of the file to use")
+	flags.StringVar(&f.backend, "backend", "", "`name` of the backend: memory, consul, etcd, nats, redis or any plugin found")
+	flags.StringArrayVar(&f.set, "set", nil, "`key=value` of the configuration, such as session_ttl=10; may be repeated")
+	flags.StringVar(&f.http, "http", "", "`host:port` of the HTTP listener (default 127.0.0.1:8640)")
+	flags.StringVar(&f.grpc, "grpc", "", "`host:port` of the gRPC listener (default 127.0.0.1:8641)")
+	flags.BoolVar(&f.insecure, "insecure", false, "let listeners be reached from other machines without authentication")
+}
+
+// load reads the configuration that the flags choose.
+func (f *configFlags) load(cmd *cobra.Command) (*config.Loaded, error) {
+	o := config.ProcessOptions()
+	o.Files, o.Environment, o.Set, o.Insecure = f.files, f.environment, f.set, f.insecure
+	o.Flags = map[string]any{}
+	for flag, key := range map[string]string{"backend": "backend", "http": "server.http", "grpc": "server.grpc"} {
+		if given := cmd.Flags().Lookup(flag); given != nil && given.Changed {
+			o.Flags[key] = given.Value.String()
+		}
+	}
+	return config.Load(o)
+}
+
+func (a *app) serve() *cobra.Command {
+	var f configFlags
+	cmd := &cobra.Command{
+		Use: "serve", Short: "Run a host",
+		Long: `Run a host: the backend as a plugin, the HTTP API on 127.0.0.1:8640, gRPC on 127.0.0.1:8641.
+
+SIGHUP reads the configuration again; what a running host cannot take over is named in the
+log. SIGTERM and ctrl-C end the host in good order, a second one at once.`,
+		Example: `  prism serve
+  prism serve --backend etcd --set backend_config.url=http://127.0.0.1:2379
+  prism serve --config prism.yaml --http 127.0.0.1:9000
+  prism serve --http 0.0.0.0:8640 --insecure`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			loaded, err := f.load(cmd)
+			if err != nil {
+				return err
+			}
+			if err := loaded.Validate(); err != nil {
+				return err
+			}
+			return a.runHost(cmd, loaded, &f)
+		},
+	}
+	f.addFiles(cmd)
+	return cmd
+}
+
+// errForced ends a host that a second signal does not let leave in good order.
+var errForced = errors.New("a second signal ended the host at once; what it registered runs out")
+
+func (a *app) runHost(cmd *cobra.Command, loaded *config.Loaded, f *configFlags) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, append([]os.Signal{os.Interrupt, syscall.SIGTERM}, reloadSignals...)...)
+	defer signal.Stop(signals)
+
+	log, level := newLogger(a.stderr, loaded.Config.Logging)
+	logNotices(log, loaded)
+	h, err := startHost(cmd.Context(), loaded, log)
+	if err != nil {
+		return err
+	}
+	a.greet(h, loaded)
+	r := &reloader{load: func() (*config.Loaded, error) { return f.load(cmd) }, current: loaded, level: level, host: h}
+	var cause error
+	for leaving := false; !leaving; {
+		select {
+		case s := <-signals:
+			if leaving = s == os.Interrupt || s == syscall.SIGTERM; leaving {
+				log.Info("the host is leaving", slog.String("signal", s.String()))
+			} else {
+				r.reload()
+			}
+		case cause = <-h.backend.refused:
+			leaving = true
+		case cause = <-h.failed:
+			leaving = true
+		case <-cmd.Context().Done():
+			leaving = true
+		}
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- h.close(context.WithoutCancel(cmd.Context())) }()
+	for {
+		select {
+		case err := <-ended:
+			return errors.Join(cause, err)
+		case s := <-signals:
+			if s == os.Interrupt || s == syscall.SIGTERM {
+				return errForced
+			}
+		}
+	}
+}
+
+func logNotices(log *slog.Logger, loaded *config.Loaded) {
+	for _, n := range loaded.Notices {
+		log.Warn("configuration", slog.String("notice", n.String()))
+	}
+}
+
+// greet tells people where the host is and what to try next. Its log goes to standard error.
+func (a *app) greet(h *host, loaded *config.Loaded) {
+	var out strings.Builder
+	cfg := loaded.Config
+	fmt.Fprintf(&out, "Prism %s, backend %s, namespace %s\n", programVersion(), cfg.Backend, cfg.Namespace())
+	for _, file := range loaded.FilesRead {
+		fmt.Fprintf(&out, "  read   %s\n", file)
+	}
+	if url := h.url(); url != "" {
+		fmt.Fprintf(&out, "  HTTP   %s (its documentation at /docs)\n", url)
+		if cfg.Monitoring.EnableMetrics {
+			fmt.Fprintf(&out, "  scrape %s%s\n", url, cfg.Monitoring.MetricsEndpoint)
+		}
+	}
+	if h.grpc != nil {
+		fmt.Fprintf(&out, "  gRPC   %s\n", h.grpc.Addr())
+	}
+	prism := "prism"
+	if url := h.url(); url != "" && url != defaultAddress {
+		prism += " --address " + url
+	}
+	if h.http != nil {
+		fmt.Fprintf(&out, "Try in another terminal:\n  %[1]s register my-service --port 8081 --check none\n  %[1]s services\n  %[1]s pick my-service --url\n", prism)
+	}
+	fmt.Fprint(a.stdout, out.String())
+}

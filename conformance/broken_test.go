@@ -1,0 +1,154 @@
+package conformance_test
+
+// broken_test.go: backends with one fault each, at least one for each group of cases, and the
+// cases that must catch it. A suite that cannot fail shows nothing.
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/plugins/memory"
+	"github.com/marketprism/prism/ports"
+)
+
+// openFunc is a Harness.
+type openFunc func(ctx context.Context, namespace string) (ports.Backend, error)
+
+func (f openFunc) Open(ctx context.Context, namespace string) (ports.Backend, error) {
+	return f(ctx, namespace)
+}
+
+func openMemory(ctx context.Context, namespace string) (ports.Backend, error) {
+	return memory.Open(ctx, memory.Options{Namespace: namespace})
+}
+
+// broken puts a fault into every backend that is opened.
+func broken(fault func(ports.Backend) ports.Backend) conformance.Harness {
+	return openFunc(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		b, err := openMemory(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		return fault(b), nil
+	})
+}
+
+// sharing is a store whose namespaces are cut to a length.
+func sharing() conformance.Harness {
+	var mu sync.Mutex
+	opened := make(map[string]ports.Backend)
+	return openFunc(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		short := namespace[:min(len(namespace), len("conformance-")+12)]
+		if opened[short] == nil {
+			b, err := openMemory(ctx, short)
+			if err != nil {
+				return nil, err
+			}
+			opened[short] = b
+		}
+		return opened[short], nil
+	})
+}
+
+func TestBrokenBackendsAreCaught(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		fault   string
+		harness conformance.Harness
+		caught  []string
+	}{
+		{"info that changes", broken(func(b ports.Backend) ports.Backend { return &whimsical{Backend: b} }), []string{"info/static"}},
+		{"an unwell store", broken(func(b ports.Backend) ports.Backend { return unwell{b} }), []string{"info/health"}},
+		{"ended ids open again", broken(func(b ports.Backend) ports.Backend { return reopening{b} }), []string{"session/ended-never-again", "expiry/ended-never-again"}},
+		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
+		{"expires early", broken(func(b ports.Backend) ports.Backend {
+			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
+		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening"}},
+		{"never expires", broken(func(b ports.Backend) ports.Backend {
+			return ttl{b, func(time.Duration) time.Duration { return time.Hour }}
+		}), []string{"expiry/in-time", "expiry/racing-put"}},
+		{"an expiry looks like a deregistration", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Kind == ports.WatchDelete {
+				ev.Tombstone.Cause = core.CauseDeregistered
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"expiry/in-time"}},
+		{"forgets compare-and-set", broken(applying(forgetGeneration)), []string{"put/create-conflict", "put/takeover-conflict", "put/update-superseded", "put/update-absent", "load/ownership"}},
+		{"an update overwrites the status", broken(applying(overwriteState)), []string{"put/update-keeps-state", "put/adoption"}},
+		{"a take-over ends maintenance", broken(applying(endMaintenance)), []string{"put/maintenance-survives"}},
+		{"a retry is a new write", broken(applying(rewriteOnRetry)), []string{"put/retry"}},
+		{"ignores IfRevision", broken(applying(ignoreRevision)), []string{"put/if-revision", "state/preconditions", "delete/preconditions", "load/ownership"}},
+		{"writes bodies in its own way", broken(applying(compactBody)), []string{"put/body-bytes"}},
+		{"revisions stand still", broken(applying(repeatRevision)), []string{"put/revisions-increase", "state/parts"}},
+		{"a status touches more", broken(applying(touchOwner)), []string{"state/parts", "put/update-keeps-state"}},
+		{"forgets why something was deleted", broken(applying(forgetCause)), []string{"tombstone/blocks-deregistered", "delete/tombstone"}},
+		{"stops at the first refusal", broken(applying(stopAtRefusal)), []string{"apply/not-atomic", "apply/invalid-item"}},
+		{"takes any number of items", broken(func(b ports.Backend) ports.Backend { return boundless{b} }), []string{"apply/too-many", "apply/too-large"}},
+		{"items in any order", broken(func(b ports.Backend) ports.Backend { return unordered{b} }), []string{"apply/order-within-key"}},
+		{"reads lag behind", broken(func(b ports.Backend) ports.Backend {
+			return &lagging{Backend: b, seen: make(map[core.Key]ports.Found)}
+		}), []string{"get/linearizable"}},
+		{"a watch loses deletes", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Kind == ports.WatchDelete {
+				return nil
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"watch/snapshot-then-changes", "watch/deletes-say-why", "load/slow-reader", "session/close"}},
+		{"a watch repeats itself", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Kind == ports.WatchPut {
+				return []ports.WatchEvent{ev, ev}
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"watch/empty", "watch/states", "load/ownership"}},
+		{"a watch gives no bookmarks", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Kind == ports.WatchBookmark {
+				return nil
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"watch/bookmarks", "watch/bookmarks-while-busy"}},
+		{"a watch of a service gives its namesakes", broken(func(b ports.Backend) ports.Backend { return prefixed{b} }), []string{"watch/services", "names/services", "resume/services"}},
+		{"states merge in spite of the claim", broken(watching(everyOther())), []string{"watch/states"}},
+		{"resuming skips a change", broken(func(b ports.Backend) ports.Backend { return skipping{b} }), []string{"resume/changes-after-cursor", "resume/any-proof"}},
+		{"resumes any cursor", broken(func(b ports.Backend) ports.Backend { return credulous{b} }), []string{"resume/foreign-cursor", "resume/after-reopening"}},
+		{"snapshots have one page", broken(watching(firstPage())), []string{"load/large-snapshot"}},
+		{"names differ in case only", broken(applying(lowerCase)), []string{"names/distinct"}},
+		{"namespaces meet", sharing(), []string{"names/namespaces"}},
+		{"Close is not the end", broken(func(b ports.Backend) ports.Backend {
+			t.Cleanup(func() { assert.NoError(t, b.Close()) })
+			return endless{b}
+		}), []string{"life/close", "life/close-ends-watches"}},
+		{"contexts do not matter", broken(func(b ports.Backend) ports.Backend { return stubborn{b} }), []string{"life/cancelled"}},
+	} {
+		t.Run(tt.fault, func(t *testing.T) {
+			t.Parallel()
+			report := conformance.Run(t.Context(), only(t, tt.caught...), tt.harness, nil)
+			for _, r := range report.Results {
+				assert.Equal(t, conformance.Failed, r.Outcome, "%s did not catch it", r.ID)
+				for _, f := range r.Failures {
+					assert.NotContains(t, f, "panicked", r.ID)
+					assert.Contains(t, f, "required: "+r.Requirement, r.ID)
+					assert.Contains(t, f, "expected: ", r.ID)
+					assert.Contains(t, f, "came: ", r.ID)
+				}
+			}
+		})
+	}
+}
+
+// only returns the cases of the ids.
+func only(t *testing.T, ids ...string) []conformance.Case {
+	t.Helper()
+	cases := slices.DeleteFunc(conformance.Cases(), func(c conformance.Case) bool { return !slices.Contains(ids, c.ID) })
+	require.Len(t, cases, len(ids), "%v", ids)
+	return cases
+}

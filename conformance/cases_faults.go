@@ -1,0 +1,172 @@
+package conformance
+
+// cases_faults.go: stores that stop, hang, are cut off, or lose their data. The harness
+// breaks them (Faults).
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+// mendLimit is how long a backend may take to notice that its store is back.
+const mendLimit = time.Minute
+
+var faultCases = []scenario{
+	awayCase(FaultStop, "stopped"),
+	awayCase(FaultPause, "hanging"),
+	awayCase(FaultCut, "cut off"),
+	{
+		id:          "faults/watch-goes-on",
+		requirement: "After an outage a watch goes on, or ends with ErrUnavailable and is resumed with its last cursor: without loss, without repetition, or with a Reset.",
+		needs:       []Fault{FaultCut},
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			before := s.create(s.host, record(key("svc", "before"), sess.ID))
+			st := s.follow(s.second())
+			s.inflict(FaultCut)
+			s.mend()
+			after := s.create(s.host, record(key("svc", "after"), sess.ID))
+			st = s.outlives(st, after.Revision)
+			st.agrees(s.host, before.Key, after.Key)
+		},
+	},
+	{
+		id:          "faults/wipe",
+		requirement: "The loss of the store's data is a Reset with a new epoch: its sessions are gone, its records too, and new ones can be made.",
+		needs:       []Fault{FaultWipe},
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+			st := s.follow(s.host)
+			old := st.cursor.Epoch
+			s.inflict(FaultWipe)
+			s.mend()
+			s.must(s.renew(s.host, sess.ID), "the session is gone", "it was renewed")
+			s.gone(s.host, rec.Key)
+			again := *rec
+			again.Session = s.session(s.host, longTTL).ID
+			stored := s.create(s.host, again)
+			s.must(stored.Revision.Epoch != old, "an epoch other than "+old, stored)
+			st = s.outlives(st, stored.Revision)
+			s.must(len(st.records) == 1, "one record", st.events)
+			s.mustEqual(st.records[stored.Key], stored, "the stream")
+		},
+	},
+}
+
+// awayCase asks how a backend takes the absence of its store, and its return.
+func awayCase(f Fault, how string) scenario {
+	return scenario{
+		id:          "faults/" + string(f),
+		requirement: fmt.Sprintf("While the store is %s, every call returns when its context ends, with the context's error or ErrUnavailable; when it is back, acknowledged records are there and the backend serves without being opened anew.", how),
+		needs:       []Fault{f},
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+			s.inflict(f)
+			const patience = 3 * time.Second
+			ctx, cancel := context.WithTimeout(s.ctx, patience)
+			defer cancel()
+			type answer struct {
+				what string
+				err  error
+			}
+			calls := everyCall(s.host, rec)
+			answers := make(chan answer, len(calls))
+			for what, call := range calls {
+				go func() { answers <- answer{what, call(ctx)} }()
+			}
+			late := time.After(patience + graceAfterExpiry)
+			for range calls {
+				select {
+				case a := <-answers:
+					s.must(a.err != nil && isEnd(a.err, context.DeadlineExceeded), a.what+" gives ErrUnavailable, or the context's error", a.err)
+				case <-late:
+					s.must(false, fmt.Sprintf("every call returns once its context of %s has ended", patience), "some are still blocked")
+				}
+			}
+			s.mend()
+			// A write with an unknown outcome may have been carried out, so the revision is not asked for.
+			found := s.get(s.host, rec.Key)[0]
+			s.must(found.Record != nil && found.Record.Generation == rec.Generation && found.Record.Session == rec.Session, show(rec)+" again", found)
+			s.mustRenew(s.host, sess.ID)
+			s.create(s.host, record(key("svc", "b"), sess.ID))
+		},
+	}
+}
+
+// faults is the harness's means; Case.Missing has seen that they are there.
+func (s *scene) faults() Faults {
+	s.Helper()
+	f, ok := s.harness.(Faults)
+	s.must(ok, "a harness that implements Faults", fmt.Sprintf("%T", s.harness))
+	return f
+}
+
+// inflict breaks the store until mend, or until the end of the case.
+func (s *scene) inflict(f Fault) {
+	s.Helper()
+	faults := s.faults()
+	s.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), mendLimit)
+		defer cancel()
+		if err := faults.Mend(ctx); err != nil {
+			s.Errorf("the harness could not mend the store: %v", err)
+		}
+	})
+	err := faults.Inflict(s.ctx, f)
+	s.must(err == nil, fmt.Sprintf("the harness inflicts %q", f), err)
+}
+
+// mend brings the store back and waits until the backend has noticed.
+func (s *scene) mend() {
+	s.Helper()
+	err := s.faults().Mend(s.ctx)
+	s.must(err == nil, "the harness mends the store", err)
+	for deadline := time.Now().Add(mendLimit); ; s.pause(50 * time.Millisecond) {
+		err := s.serves()
+		if err == nil {
+			return
+		}
+		s.must(time.Now().Before(deadline), fmt.Sprintf("the backend serves within %s of the store's return", mendLimit), err)
+	}
+}
+
+// serves asks the backend for what needs the store.
+func (s *scene) serves() error {
+	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
+	defer cancel()
+	if err := s.host.Health(ctx); err != nil {
+		return err
+	}
+	if _, err := s.host.Get(ctx, []core.Key{key("any", "any")}); err != nil {
+		return err
+	}
+	_, err := s.host.RenewSessions(ctx, []ports.SessionID{newSessionID()})
+	return err
+}
+
+// outlives reads up to a proof that everything up to a revision was sent, watching anew from
+// the last cursor whenever the stream ends with ErrUnavailable.
+func (s *scene) outlives(st *stream, r core.Revision) *stream {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(s.ctx, mendLimit)
+	defer cancel()
+	for st.loading || st.cursor.Epoch != r.Epoch || st.cursor.N < r.N {
+		ev, err := st.watcher.Next(ctx)
+		if err == nil {
+			st.take(ev)
+			continue
+		}
+		s.must(errors.Is(err, ports.ErrUnavailable) && ctx.Err() == nil, "the stream goes on, or ends with ErrUnavailable", err, st.events)
+		next := s.watch(s.host, ports.WatchRequest{Cursor: st.cursor, Follow: true})
+		next.records, next.deleted, next.latest = st.records, st.deleted, st.latest
+		st = next
+	}
+	return st
+}

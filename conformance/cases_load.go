@@ -1,0 +1,314 @@
+package conformance
+
+// cases_load.go: many records, slow readers, and everybody at once.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+var loadCases = []scenario{
+	{
+		id:          "load/large-snapshot",
+		requirement: "A snapshot holds every record, however many; 5,000 here.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			const services, each = 10, 500
+			var puts []ports.Mutation
+			for i := range services * each {
+				rec := record(key(fmt.Sprintf("svc-%d", i%services), fmt.Sprintf("id-%d", i)), sess.ID)
+				rec.Body = []byte(fmt.Sprintf(`{"v":1,"i":%d,"pad":%q}`, i, strings.Repeat("p", 300)))
+				puts = append(puts, put(rec))
+			}
+			recs := s.doneAll(s.host, puts)
+			for what, st := range map[string]*stream{"a list": s.list(s.second()), "a watch": s.follow(s.second())} {
+				s.must(len(st.records) == len(recs), fmt.Sprintf("%d records in %s", len(recs), what), len(st.records))
+				for _, rec := range recs {
+					s.mustEqual(st.records[rec.Key], rec, what)
+				}
+			}
+			one := s.list(s.second(), "svc-3")
+			s.must(len(one.records) == each, fmt.Sprintf("%d records of one service", each), len(one.records))
+		},
+	},
+	{
+		id:          "load/slow-reader",
+		requirement: "A slow reader gets every final state and deletion, or a Reset and a snapshot; never a silent gap.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			const records, rounds = 200, 15
+			body := func(round int) []byte {
+				return []byte(fmt.Sprintf(`{"v":1,"round":%d,"pad":%q}`, round, strings.Repeat("p", 4<<10)))
+			}
+			var muts []ports.Mutation
+			var keys []core.Key
+			for i := range records {
+				rec := record(key("svc", fmt.Sprintf("id-%d", i)), sess.ID)
+				rec.Body = body(0)
+				muts, keys = append(muts, put(rec)), append(keys, rec.Key)
+			}
+			st := s.follow(s.second())
+			recs := s.doneAll(s.host, muts)
+			for round := 1; round <= rounds; round++ { // 12 MB that nobody reads
+				muts = muts[:0]
+				for _, rec := range recs {
+					update := *rec
+					update.Body = body(round)
+					muts = append(muts, replace(update, rec.Generation))
+				}
+				recs = s.doneAll(s.host, muts)
+			}
+			muts = muts[:0]
+			for _, rec := range recs[:records/2] {
+				muts = append(muts, remove(removal(rec)))
+			}
+			s.doneAll(s.host, muts)
+			st.fence(s.host)
+			s.must(len(st.records) == records/2+1, fmt.Sprintf("%d records, and the fence", records/2), len(st.records))
+			st.agrees(s.host, keys...)
+		},
+	},
+	{
+		id:          "load/ownership",
+		requirement: "Writes of one key are linearizable: each succeeded on what the one before it left. All streams and all readers agree in the end.",
+		run:         linearOwnership,
+	},
+	{
+		id:          "load/every-method-at-once",
+		requirement: "Every method is safe for concurrent use.",
+		run: func(s *scene) {
+			hosts := []ports.Backend{s.host, s.second()}
+			sess := s.session(s.host, longTTL)
+			var group sync.WaitGroup
+			errs := make(chan error, 64)
+			ctx, cancel := context.WithCancel(s.ctx)
+			defer group.Wait()
+			defer cancel()
+			for w := range 6 {
+				b := hosts[w%2]
+				group.Go(func() {
+					for i := range 15 {
+						if err := useEverything(ctx, b, sess.ID, key("svc", fmt.Sprintf("id-%d-%d", w, i))); err != nil {
+							errs <- err
+							return
+						}
+					}
+				})
+			}
+			group.Wait()
+			close(errs)
+			for err := range errs {
+				s.check(false, "every call succeeds", err)
+			}
+		},
+	},
+}
+
+// useEverything calls each method on a session and a key of the caller's own.
+func useEverything(ctx context.Context, b ports.Backend, session ports.SessionID, k core.Key) error {
+	own := newSessionID()
+	rec := record(k, session)
+	move := rec
+	move.Session = own
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"open a session", func() error {
+			_, err := b.OpenSession(ctx, sessionSpec(own, longTTL))
+			return err
+		}},
+		{"renew", func() error {
+			res, err := b.RenewSessions(ctx, []ports.SessionID{session, own})
+			if err == nil && (res[0].Gone || res[1].Gone) {
+				err = fmt.Errorf("an open session is gone: %+v", res)
+			}
+			return err
+		}},
+		{"apply", func() error {
+			results, err := applyAll(ctx, b, []ports.Mutation{
+				put(rec), replace(move, rec.Generation),
+				setState(ports.SetState{Key: k, Generation: rec.Generation, Observed: &ports.ObservedState{Observed: core.ObservedHealthy}}),
+			})
+			for _, res := range results {
+				err = errors.Join(err, res.Err)
+			}
+			return err
+		}},
+		{"get", func() error { return holds(ctx, b, k, func(f ports.Found) bool { return f.Record != nil }) }},
+		{"health", func() error { return b.Health(ctx) }},
+		{"watch", func() error {
+			w, err := b.Watch(ctx, ports.WatchRequest{Services: []string{k.Service}, Follow: true})
+			if err != nil {
+				return err
+			}
+			for kind := ports.WatchReset; err == nil && kind != ports.WatchSynced; {
+				var ev ports.WatchEvent
+				ev, err = w.Next(ctx)
+				kind = ev.Kind
+			}
+			return errors.Join(err, w.Close())
+		}},
+		{"close the session", func() error { return b.CloseSession(ctx, own) }},
+		{"get what went with the session", func() error { return holds(ctx, b, k, func(f ports.Found) bool { return f.Tombstone != nil }) }},
+	} {
+		if err := step.do(); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+		_ = b.Info()
+	}
+	return nil
+}
+
+// holds reads a key and asks for something of the answer.
+func holds(ctx context.Context, b ports.Backend, k core.Key, so func(f ports.Found) bool) error {
+	found, err := b.Get(ctx, []core.Key{k})
+	if err == nil && !so(found[0]) {
+		err = fmt.Errorf("came: %s", show(found[0]))
+	}
+	return err
+}
+
+// write is one acknowledged write.
+type write struct {
+	mutation ports.Mutation
+	record   *ports.Record
+}
+
+func linearOwnership(s *scene) {
+	hosts := []ports.Backend{s.host, s.second()}
+	const writers, rounds = 8, 60
+	sessions := make([]ports.SessionID, writers)
+	for w := range sessions {
+		sessions[w] = s.session(hosts[w%2], longTTL).ID
+	}
+	all := []core.Key{key("svc", "a"), key("svc", "b"), key("other", "a")}
+	st := s.follow(s.second())
+	written, errs := make([][]write, writers), make([]error, writers)
+	ctx, cancel := context.WithCancel(s.ctx)
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		for range rounds {
+			// All look before anybody writes, so that most of what they know is outdated.
+			plans := make([]ports.Mutation, writers)
+			together(writers, func(w int) { plans[w], errs[w] = plan(ctx, hosts[w%2], all[rand.IntN(len(all))], sessions[w]) })
+			if errors.Join(errs...) != nil {
+				return
+			}
+			together(writers, func(w int) {
+				var done []write
+				done, errs[w] = contend(ctx, hosts[(w+1)%2], plans[w])
+				written[w] = append(written[w], done...)
+			})
+		}
+	}()
+	defer func() { <-finished }()
+	defer cancel()
+	for reading := true; reading; {
+		select {
+		case <-finished:
+			reading = false
+		default:
+			st.next("a change or a Bookmark", waitLimit)
+		}
+	}
+	s.must(errors.Join(errs...) == nil, "every write is done or refused with ErrConflict or ErrNotFound", errors.Join(errs...))
+	st.fence(s.host)
+	st.agrees(s.host, all...)
+	st.agrees(s.second(), all...)
+
+	byKey := make(map[core.Key][]write)
+	for _, wr := range slices.Concat(written...) {
+		byKey[wr.record.Key] = append(byKey[wr.record.Key], wr)
+	}
+	for k, history := range byKey {
+		slices.SortFunc(history, func(a, b write) int { return int(a.record.Revision.N) - int(b.record.Revision.N) })
+		var current *ports.Record // what the write before left
+		for _, wr := range history {
+			s.must(current == nil || wr.record.Revision != current.Revision, "no two writes of one revision", wr.record)
+			ok := false
+			switch m := wr.mutation; {
+			case m.Put != nil && m.Put.Replaces.IsZero():
+				ok = current == nil
+			case m.Put != nil:
+				ok = current != nil && m.Put.Replaces == current.Generation && (m.Put.IfRevision.IsZero() || m.Put.IfRevision == current.Revision)
+			case m.SetState != nil:
+				ok = current != nil && m.SetState.Generation == current.Generation
+			case m.Delete != nil:
+				ok = current != nil && m.Delete.Generation == current.Generation
+			}
+			s.must(ok, describe(wr.mutation)+" succeeded on what the write before it left", current)
+			if current = wr.record; wr.mutation.Delete != nil {
+				current = nil
+			}
+		}
+		if current == nil {
+			s.gone(s.host, k)
+		} else {
+			s.stands(s.host, current)
+		}
+	}
+}
+
+func together(n int, do func(i int)) {
+	var group sync.WaitGroup
+	for i := range n {
+		group.Go(func() { do(i) })
+	}
+	group.Wait()
+}
+
+// plan looks at a key and chooses something fitting.
+func plan(ctx context.Context, b ports.Backend, k core.Key, session ports.SessionID) (ports.Mutation, error) {
+	found, err := b.Get(ctx, []core.Key{k})
+	if err != nil {
+		return ports.Mutation{}, err
+	}
+	rec := record(k, session)
+	current := found[0].Record
+	if current == nil {
+		if t := found[0].Tombstone; t != nil {
+			rec.Generation = t.Generation.Next()
+		}
+		return put(rec), nil
+	}
+	switch rand.IntN(4) {
+	case 0:
+		rec.Generation = current.Generation.Next()
+		return replace(rec, current.Generation), nil
+	case 1: // an update, or an adoption
+		rec.Generation = current.Generation
+		m := replace(rec, current.Generation)
+		m.Put.IfRevision = current.Revision
+		return m, nil
+	case 2:
+		return setState(ports.SetState{Key: k, Generation: current.Generation, Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: 1}}), nil
+	default:
+		return remove(ports.Delete{Key: k, Generation: current.Generation, Cause: core.CauseDeregistered, Actor: "owner"}), nil
+	}
+}
+
+// contend carries a plan out, unless somebody else was faster.
+func contend(ctx context.Context, b ports.Backend, m ports.Mutation) ([]write, error) {
+	results, err := applyAll(ctx, b, []ports.Mutation{m})
+	if err != nil {
+		return nil, err
+	}
+	switch res := results[0]; {
+	case res.Err == nil && res.Record != nil:
+		return []write{{mutation: m, record: res.Record}}, nil
+	case errors.Is(res.Err, ports.ErrConflict), errors.Is(res.Err, ports.ErrNotFound):
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("%s: %s", describe(m), show(res))
+	}
+}

@@ -1,0 +1,58 @@
+package conformance
+
+// harness.go: what the suite needs from whoever runs it.
+
+import (
+	"context"
+
+	"github.com/marketprism/prism/ports"
+)
+
+// Harness connects the suite to one store.
+type Harness interface {
+	// Open opens a backend on a namespace of the store, as a process of its own would. The suite
+	// closes what it opens. It opens many namespaces at the same time, each under a name that
+	// it never used before, and where the backend has the capability MultiHost, also the same
+	// namespace twice: each handle then stands for one host. A backend without it is opened once
+	// at a time, and its two users share the handle.
+	//
+	// Open is safe for concurrent use. It returns once the backend is ready; the context bounds
+	// opening, not the backend's life.
+	Open(ctx context.Context, namespace string) (ports.Backend, error)
+}
+
+// Faults is what a Harness implements that can break its store. The suite breaks one thing at
+// a time, while nothing else runs.
+type Faults interface {
+	// CanInflict reports whether the harness has the means.
+	CanInflict(f Fault) bool
+	// Inflict breaks the store and returns when it is broken.
+	Inflict(ctx context.Context, f Fault) error
+	// Mend undoes what was inflicted and returns when the store serves again; backends may
+	// need a while longer to notice. It does nothing when nothing is broken.
+	Mend(ctx context.Context) error
+}
+
+// Fault is a way to break a store.
+type Fault string
+
+// The faults. Unless it says otherwise, mending brings the store back with its data.
+const (
+	FaultStop  Fault = "stop"  // the store's servers are gone
+	FaultPause Fault = "pause" // the store's servers hang: connections stay, no answers
+	FaultCut   Fault = "cut"   // the network between backend and store drops everything
+	FaultWipe  Fault = "wipe"  // the store loses all data and serves again at once, empty
+)
+
+// T is what a case needs of a test; *testing.T has it, and so has the runner behind Run.
+// Fatalf ends the goroutine of the case and is called from no other.
+type T interface {
+	Helper()
+	Name() string
+	// Context ends just before the functions given to Cleanup are called, last one first.
+	Context() context.Context
+	Cleanup(f func())
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}

@@ -1,0 +1,153 @@
+package conformance_test
+
+// suite_test.go: the suite itself: its list of cases, its runner, and a store that the cases
+// of the profile faults can break.
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/marketprism/prism/conformance"
+)
+
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "12"); err != nil { // the cases wait more than they work; the command line wins
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func TestCasesAreWellFormed(t *testing.T) {
+	form := regexp.MustCompile(`^[a-z]+/[a-z0-9-]+$`)
+	seen := make(map[string]bool)
+	core := 0
+	for _, c := range conformance.Cases() {
+		assert.Regexp(t, form, c.ID)
+		assert.False(t, seen[c.ID], "%s is there twice", c.ID)
+		seen[c.ID] = true
+		assert.NotNil(t, c.Run, c.ID)
+		assert.GreaterOrEqual(t, len(c.Requirement), 20, c.ID)
+		assert.True(t, strings.HasSuffix(c.Requirement, "."), "%s: a requirement is a sentence: %q", c.ID, c.Requirement)
+		switch c.Profile {
+		case conformance.ProfileCore:
+			core++
+			assert.Empty(t, c.Needs, c.ID)
+		case conformance.ProfileFaults:
+			assert.NotEmpty(t, c.Needs, c.ID)
+		default:
+			assert.Fail(t, "unknown profile", "%s: %q", c.ID, c.Profile)
+		}
+	}
+	assert.GreaterOrEqual(t, core, 24)
+}
+
+// told keeps what a Reporter was told.
+type told []conformance.Result
+
+func (r *told) Done(res conformance.Result) { *r = append(*r, res) }
+
+func TestRunReports(t *testing.T) {
+	var cleaned []string
+	var contextOver atomic.Bool
+	cases := []conformance.Case{
+		{ID: "x/passes", Requirement: "It passes.", Profile: conformance.ProfileCore, Run: func(t conformance.T, _ conformance.Harness) {
+			assert.Equal(t, "x/passes", t.Name())
+			ctx := t.Context()
+			t.Cleanup(func() { cleaned = append(cleaned, "first"); contextOver.Store(ctx.Err() != nil) })
+			t.Cleanup(func() { cleaned = append(cleaned, "second") })
+			t.Logf("measured %d", 7)
+		}},
+		{ID: "x/fails", Requirement: "It fails.", Profile: conformance.ProfileCore, Run: func(t conformance.T, _ conformance.Harness) {
+			t.Cleanup(func() { t.Errorf("three") })
+			fatal := t.Fatalf // so that no linter knows that it does not return
+			t.Errorf("one")
+			fatal("two")
+			t.Errorf("never said")
+		}},
+		{ID: "x/panics", Requirement: "It panics.", Profile: conformance.ProfileCore, Run: func(conformance.T, conformance.Harness) { panic("oh no") }},
+		{ID: "x/needs", Requirement: "It needs.", Profile: conformance.ProfileFaults, Needs: []conformance.Fault{conformance.FaultCut}, Run: func(conformance.T, conformance.Harness) {
+			assert.Fail(t, "run without what it needs")
+		}},
+	}
+	var seen told
+	report := conformance.Run(t.Context(), cases, openFunc(openMemory), &seen)
+	require.Len(t, report.Results, 4)
+	assert.Len(t, seen, 4)
+	assert.Equal(t, []int{1, 2, 1}, []int{report.Passed, report.Failed, report.NotRun})
+
+	passes, fails, panics, needs := report.Results[0], report.Results[1], report.Results[2], report.Results[3]
+	assert.Equal(t, conformance.Passed, passes.Outcome)
+	assert.Equal(t, []string{"measured 7"}, passes.Log)
+	assert.Equal(t, []string{"second", "first"}, cleaned)
+	assert.True(t, contextOver.Load(), "the context ends before the cleanups")
+	assert.Equal(t, conformance.Failed, fails.Outcome)
+	assert.Equal(t, []string{"one", "two", "three"}, fails.Failures)
+	assert.Equal(t, conformance.Failed, panics.Outcome)
+	assert.Contains(t, strings.Join(panics.Failures, ""), "oh no")
+	assert.Equal(t, conformance.NotRun, needs.Outcome)
+	assert.Contains(t, needs.Reason, "cut")
+
+	text, err := json.Marshal(report)
+	require.NoError(t, err)
+	assert.Contains(t, string(text), `"outcome":"not_run"`)
+}
+
+func TestACancelledRunLeavesTheRestNotRun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	report := conformance.Run(ctx, conformance.Cases(), openFunc(openMemory), nil)
+	assert.Equal(t, len(conformance.Cases()), report.NotRun)
+}
+
+func TestHarnessThatCannotOpenFails(t *testing.T) {
+	report := conformance.Run(t.Context(), only(t, "info/health"), openFunc(nil), nil)
+	assert.Equal(t, 1, report.Failed)
+}
+
+// The whole suite through the runner, on a store that can be broken in every way.
+func TestRunOfEverything(t *testing.T) {
+	t.Parallel()
+	report := conformance.Run(t.Context(), conformance.Cases(), newFragile(sound), nil)
+	for _, r := range report.Results {
+		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s %s", r.ID, r.Reason, strings.Join(r.Failures, "\n"))
+		assert.Positive(t, r.Duration, r.ID)
+	}
+	assert.Equal(t, len(conformance.Cases()), report.Passed)
+}
+
+func TestBadManagersOfOutagesAreCaught(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		manner manner
+		caught []string
+	}{
+		{"answers from a cache", caching, []string{"faults/stop", "faults/cut"}},
+		{"does not look at contexts", deaf, []string{"faults/pause"}},
+		{"keeps quiet about a wipe", secretive, []string{"faults/wipe"}},
+		{"goes on with a gap", gappy, []string{"faults/watch-goes-on"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			report := conformance.Run(t.Context(), only(t, tt.caught...), newFragile(tt.manner), nil)
+			for _, r := range report.Results {
+				assert.Equal(t, conformance.Failed, r.Outcome, "%s did not catch it", r.ID)
+			}
+			t.Logf("caught in %s", time.Since(began))
+		})
+	}
+}

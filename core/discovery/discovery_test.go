@@ -1,0 +1,406 @@
+package discovery_test
+
+// discovery_test.go: the facade over the memory backend, in a bubble of synctest.
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/discovery"
+	"github.com/marketprism/prism/plugins/memory"
+	"github.com/marketprism/prism/ports"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// prober answers for every instance what was set for its id; healthy by default.
+type prober struct {
+	mu   sync.Mutex
+	sick map[string]bool
+}
+
+func (p *prober) Probe(_ context.Context, in core.Instance) (ports.ProbeResult, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ports.ProbeResult{Healthy: !p.sick[in.ID], StatusCode: 200, Detail: "as set"}, nil
+}
+
+func (p *prober) set(id string, sick bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sick[id] = sick
+}
+
+func run(t *testing.T, test func(t *testing.T, c *discovery.Client, p *prober), opts ...discovery.Option) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		p := &prober{sick: map[string]bool{}}
+		c, err := discovery.Open(t.Context(), backend, append([]discovery.Option{discovery.WithProber(p)}, opts...)...)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, c.Close(context.WithoutCancel(t.Context()))) }()
+		test(t, c, p)
+	})
+}
+
+func spec(id string, weight int) discovery.Spec {
+	return discovery.Spec{Service: "svc", ID: id, Host: "127.0.0.1", Port: 8000 + weight, Weight: new(weight)}
+}
+
+func register(t *testing.T, c *discovery.Client, s discovery.Spec) *discovery.Registration {
+	t.Helper()
+	r, err := c.Register(t.Context(), s)
+	require.NoError(t, err)
+	return r
+}
+
+func sleep(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// picks counts n picks by id.
+func picks(t *testing.T, c *discovery.Client, n int, o discovery.PickOptions) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	for range n {
+		p, err := c.Pick(t.Context(), "svc", o)
+		require.NoError(t, err)
+		got[p.Instance.ID]++
+	}
+	return got
+}
+
+// Fault 22: "weighted round robin" was random.
+func TestFault22WeightedRoundRobinIsExact(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		register(t, c, spec("a", 100))
+		register(t, c, spec("b", 150))
+		sleep(2 * time.Second)
+		assert.Equal(t, map[string]int{"a": 100, "b": 150}, picks(t, c, 250, discovery.PickOptions{}))
+	})
+}
+
+func TestRotationSurvivesChangesThatLeaveTheEligibleAlone(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		register(t, c, spec("a", 1))
+		register(t, c, spec("b", 2))
+		r := register(t, c, spec("zero", 0))
+		sleep(2 * time.Second)
+		got := map[string]int{}
+		for i := range 300 { // a change between any two picks
+			s := spec("zero", 0)
+			s.Metadata = discovery.MustMetadata(map[string]any{"i": i})
+			require.NoError(t, r.Update(t.Context(), s))
+			p, err := c.Pick(t.Context(), "svc", discovery.PickOptions{})
+			require.NoError(t, err)
+			got[p.Instance.ID]++
+		}
+		assert.Equal(t, map[string]int{"a": 100, "b": 200}, got)
+	})
+}
+
+// Fault 5: picks and waits returned unhealthy or maintenance instances.
+func TestFault05OnlyEligibleInstancesArePickedAndWaitedFor(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, p *prober) {
+		p.set("sick", true)
+		register(t, c, spec("sick", 10))
+		drained := register(t, c, spec("drained", 10))
+		good := register(t, c, spec("good", 10))
+		require.NoError(t, drained.Drain(t.Context(), "disk swap"))
+		sleep(2 * time.Minute)
+		assert.Equal(t, map[string]int{"good": 20}, picks(t, c, 20, discovery.PickOptions{}))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got, satisfied, err := c.Wait(ctx, "svc", 2, discovery.Query{})
+		require.NoError(t, err)
+		assert.False(t, satisfied)
+		assert.Len(t, got, 1)
+
+		why, err := c.Explain(t.Context(), "svc", discovery.PickOptions{})
+		require.NoError(t, err)
+		require.Len(t, why, 3)
+		assert.Equal(t, "drained", why[0].ID)
+		assert.Contains(t, why[0].Reason, "disk swap")
+		assert.InDelta(t, 1.0, why[1].Share, 1e-9)
+		assert.False(t, why[2].Eligible)
+
+		require.NoError(t, good.Close(t.Context()))
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{})
+		require.ErrorIs(t, err, discovery.ErrNoEligible)
+		_, err = c.Pick(t.Context(), "nobody", discovery.PickOptions{})
+		require.ErrorIs(t, err, discovery.ErrNotFound)
+		_, err = c.Pick(t.Context(), "no/body", discovery.PickOptions{})
+		require.ErrorIs(t, err, discovery.ErrInvalid)
+	})
+}
+
+func TestPickExcludesAndFilters(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		for i := range 5 {
+			s := spec(fmt.Sprint("i", i), 1+i)
+			s.Zone = "even"
+			if i%2 == 1 {
+				s.Zone = "odd"
+			}
+			s.Endpoints = []discovery.Endpoint{{Name: "metrics", Port: 9000 + i}}
+			register(t, c, s)
+		}
+		sleep(2 * time.Second)
+		odd, err := discovery.ParseFilter(`zone == "odd"`)
+		require.NoError(t, err)
+		assert.Equal(t, map[string]int{"i1": 2, "i3": 4}, picks(t, c, 6, discovery.PickOptions{Filter: odd}))
+		for range 20 {
+			p, err := c.Pick(t.Context(), "svc", discovery.PickOptions{Exclude: []string{"i0", "i1", "i2", "i4"}, Endpoint: "metrics"})
+			require.NoError(t, err)
+			require.Equal(t, "http://127.0.0.1:9003", p.URL)
+		}
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{Exclude: []string{"i0", "i1", "i2", "i3", "i4"}})
+		require.ErrorIs(t, err, discovery.ErrNoEligible)
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{Policy: "magic"})
+		require.ErrorIs(t, err, discovery.ErrInvalid)
+		u, err := c.URL(t.Context(), "svc", discovery.PickOptions{Policy: "round_robin"})
+		require.NoError(t, err)
+		assert.Contains(t, u, "http://127.0.0.1:80")
+	})
+}
+
+func TestWaitIsWokenByTheChange(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		type answer struct {
+			n  int
+			ok bool
+		}
+		done := make(chan answer)
+		go func() {
+			got, ok, _ := c.Wait(t.Context(), "svc", 2, discovery.Query{})
+			done <- answer{len(got), ok}
+		}()
+		synctest.Wait()
+		register(t, c, spec("a", 1))
+		register(t, c, spec("b", 1))
+		assert.Equal(t, answer{2, true}, <-done)
+	})
+}
+
+func TestWatchShowsASnapshotThenChanges(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		register(t, c, spec("a", 1))
+		sleep(2 * time.Second)
+		w, err := c.Watch("svc")
+		require.NoError(t, err)
+		defer w.Close()
+		next := func() string {
+			item, err := w.Next(t.Context())
+			require.NoError(t, err)
+			return string(item.Kind) + " " + item.Key.ID
+		}
+		assert.Equal(t, []string{"reset ", "put a", "synced "}, []string{next(), next(), next()})
+		b := register(t, c, spec("b", 1))
+		assert.Equal(t, "put b", next())
+		sleep(2 * time.Second)
+		require.NoError(t, b.Close(t.Context()))
+		for got := next(); got != "delete b"; got = next() {
+			require.Equal(t, "put b", got, "its checks")
+		}
+	})
+}
+
+func TestRegistrationIsToldWhyItEnded(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		first := register(t, c, spec("a", 1))
+		second := register(t, c, spec("a", 1))
+		<-first.Done()
+		require.ErrorIs(t, first.Err(), discovery.ErrSuperseded)
+		require.NoError(t, c.Deregister(t.Context(), discovery.DeregisterRequest{Key: second.Instance().Key(), Actor: "alice"}))
+		<-second.Done()
+		require.ErrorIs(t, second.Err(), discovery.ErrDeregistered)
+		third := register(t, c, spec("a", 1))
+		require.NoError(t, third.Close(t.Context()))
+		<-third.Done()
+		require.NoError(t, third.Err())
+		require.NoError(t, third.Close(t.Context()), "a second Close does nothing")
+		_, _, err := c.Instance(discovery.Key{Service: "svc", ID: "a"})
+		require.ErrorIs(t, err, discovery.ErrNotFound)
+	})
+}
+
+func TestUpdateKeepsTheRegistrationAlive(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		r := register(t, c, spec("a", 1))
+		require.NoError(t, r.Update(t.Context(), spec("a", 7)))
+		sleep(time.Minute)
+		select {
+		case <-r.Done():
+			t.Fatal("ended: ", r.Err())
+		default:
+		}
+		assert.Equal(t, 7, r.Instance().Weight)
+		require.NoError(t, r.Close(t.Context()))
+		_, _, err := c.Instance(discovery.Key{Service: "svc", ID: "a"})
+		require.ErrorIs(t, err, discovery.ErrNotFound)
+	})
+}
+
+func TestReloadChangesBalancingAndDefaults(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, p *prober) {
+		p.set("sick", true)
+		register(t, c, spec("good", 100))
+		register(t, c, spec("sick", 300))
+		sleep(time.Minute)
+		require.Equal(t, map[string]int{"good": 8}, picks(t, c, 8, discovery.PickOptions{}))
+		d := core.StandardDefaults()
+		d.CheckInterval = 7 * time.Second
+		require.NoError(t, c.Reload(discovery.WithPolicy("round_robin"), discovery.WithHealthCheckRequired(false), discovery.WithDefaults(d)))
+		assert.Equal(t, map[string]int{"good": 4, "sick": 4}, picks(t, c, 8, discovery.PickOptions{}))
+		late := register(t, c, spec("late", 1))
+		assert.Equal(t, 7*time.Second, late.Instance().Check.Interval)
+		require.ErrorIs(t, c.Reload(discovery.WithPolicy("magic")), discovery.ErrInvalid)
+		assert.Equal(t, map[string]int{"good": 3, "sick": 3, "late": 3}, picks(t, c, 9, discovery.PickOptions{}))
+	})
+}
+
+func TestLeavingShowsStoppingForTheDrainTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		c, err := discovery.Open(t.Context(), backend)
+		require.NoError(t, err)
+		register(t, c, spec("a", 1))
+		sub, err := c.Subscribe(discovery.SubscribeOptions{})
+		require.NoError(t, err)
+		started := time.Now()
+		closed := make(chan error)
+		go func() { closed <- c.Close(context.WithoutCancel(t.Context())) }()
+		item, err := sub.Next(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, core.StatusStopping, item.Event.NewStatus)
+		item, err = sub.Next(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, core.EventDeregistered, item.Event.Type)
+		assert.Equal(t, 5*time.Second, time.Since(started).Round(time.Second))
+		require.NoError(t, <-closed)
+	})
+}
+
+// Fault 11: handlers for unknown names were dropped silently.
+func TestFault11HandlersForUnknownEventsAreAnError(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		_, err := c.Handle([]discovery.EventType{"service_exploded"}, func(discovery.Event) {})
+		require.ErrorIs(t, err, discovery.ErrInvalid)
+		seen := make(chan discovery.Event, 10)
+		remove, err := c.Handle([]discovery.EventType{core.EventRegistered}, func(e discovery.Event) { seen <- e })
+		require.NoError(t, err)
+		defer remove()
+		register(t, c, spec("a", 1))
+		assert.Equal(t, "a", (<-seen).ID)
+	})
+}
+
+func TestQueriesAndSummaries(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, p *prober) {
+		p.set("b", true)
+		for _, id := range []string{"a", "b", "c"} {
+			s := spec(id, 1)
+			s.Tags = []string{"all", "only-" + id}
+			register(t, c, s)
+		}
+		sleep(2 * time.Second)
+		list, fresh := c.Services(t.Context())
+		assert.Equal(t, []discovery.ServiceSummary{{Name: "svc", Instances: 3, Healthy: 2}}, list, "fault 16: no instance of the registry's own")
+		assert.False(t, fresh.Stale)
+		for want, q := range map[string]discovery.Query{
+			"abc": {}, "ac": {Status: []discovery.InstanceStatus{core.StatusHealthy}}, "b": {Tags: []string{"all", "only-b"}},
+			"ab": {AnyTags: []string{"only-a", "only-b"}}, "bc": {NoTags: []string{"only-a"}},
+		} {
+			got, _, err := c.Instances(t.Context(), "svc", q)
+			require.NoError(t, err)
+			ids := ""
+			for _, in := range got {
+				ids += in.ID
+			}
+			assert.Equal(t, want, ids)
+		}
+		got, _, err := c.Instances(t.Context(), "unknown", discovery.Query{})
+		require.NoError(t, err)
+		assert.Empty(t, got)
+		res, err := c.Check(t.Context(), discovery.Key{Service: "svc", ID: "b"})
+		require.NoError(t, err)
+		assert.False(t, res.Healthy)
+		require.NoError(t, c.Ready(t.Context()))
+	})
+}
+
+func TestPickAllocatesNothing(t *testing.T) {
+	backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+	require.NoError(t, err)
+	c, err := discovery.Open(t.Context(), backend, discovery.WithDrainTimeout(0))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, c.Close(context.WithoutCancel(t.Context()))) }()
+	register(t, c, spec("a", 100))
+	register(t, c, spec("b", 150))
+	ctx := t.Context()
+	assert.Zero(t, testing.AllocsPerRun(1000, func() {
+		if _, err := c.Pick(ctx, "svc", discovery.PickOptions{}); err != nil {
+			t.Error(err)
+		}
+	}))
+}
+
+func TestOpenRefusesNonsense(t *testing.T) {
+	for _, opt := range []discovery.Option{
+		discovery.WithSessionTTL(time.Millisecond), discovery.WithPolicy("magic"), discovery.WithNamespace("a/b"),
+		discovery.WithProtectThreshold(2), discovery.WithHistory(-1), discovery.WithDrainTimeout(-1), discovery.WithCleanupInterval(1),
+	} {
+		backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		_, err = discovery.Open(t.Context(), backend, opt)
+		require.ErrorIs(t, err, discovery.ErrInvalid)
+	}
+}
+
+// away is a backend whose store has never answered.
+type away struct{ ports.Backend }
+
+func (away) Watch(context.Context, ports.WatchRequest) (ports.Watcher, error) {
+	return nil, fmt.Errorf("%w: nobody there", ports.ErrUnavailable)
+}
+
+func TestFault13StoreThatNeverAnsweredIsNoEmptyRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		c, err := discovery.Open(t.Context(), away{backend}, discovery.WithoutWaiting())
+		require.NoError(t, err)
+		defer func() { require.NoError(t, c.Close(context.WithoutCancel(t.Context()))) }()
+		sleep(time.Second)
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{})
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
+		_, _, err = c.Instance(discovery.Key{Service: "svc", ID: "a"})
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
+		_, fresh := c.Services(t.Context())
+		assert.True(t, fresh.Stale)
+		require.ErrorIs(t, c.Ready(t.Context()), discovery.ErrUnavailable)
+		w, err := c.Watch()
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = w.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "not an empty snapshot")
+		brief, cancelBrief := context.WithTimeout(t.Context(), time.Second)
+		defer cancelBrief()
+		_, err = discovery.Open(brief, away{backend})
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
+		assert.ErrorContains(t, err, "nobody there")
+	})
+}

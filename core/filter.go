@@ -1,0 +1,119 @@
+package core
+
+// filter.go: one filter language for every surface, compiled once and evaluated per instance.
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/vm"
+)
+
+// MaxFilterBytes bounds an expression.
+const MaxFilterBytes = 4096
+
+// Filter selects instances by an expression of the expr language
+// (https://expr-lang.org/docs/language-definition) that yields true or false:
+//
+//	version == "1.0.0" && "gateway" in tags && metadata.role == "collector"
+//	status == "healthy" && zone in ["a", "b"] && weight > 10
+//
+// The zero value matches everything. A Filter is immutable and safe for concurrent use.
+type Filter struct {
+	source  string
+	program *vm.Program
+}
+
+// filterEnv is what an expression can name.
+type filterEnv struct {
+	Service    string         `expr:"service"`
+	ID         string         `expr:"id"`
+	Host       string         `expr:"host"`
+	Port       int            `expr:"port"`
+	Scheme     string         `expr:"scheme"`
+	Address    string         `expr:"address"`
+	BaseURL    string         `expr:"base_url"`
+	Version    string         `expr:"version"`
+	Region     string         `expr:"region"`
+	Zone       string         `expr:"zone"`
+	Datacenter string         `expr:"datacenter"`
+	Weight     int            `expr:"weight"`
+	Tags       []string       `expr:"tags"`
+	Metadata   map[string]any `expr:"metadata"`
+	Status     string         `expr:"status"`
+	Declared   string         `expr:"declared"`
+	Observed   string         `expr:"observed"`
+	Suspect    bool           `expr:"suspect"`
+	Owner      string         `expr:"owner"`
+	Keepalive  string         `expr:"keepalive"`
+}
+
+// ParseFilter compiles an expression. The error says where it is wrong.
+func ParseFilter(source string) (Filter, error) {
+	if strings.TrimSpace(source) == "" {
+		return Filter{}, nil
+	}
+	if len(source) > MaxFilterBytes {
+		return Filter{}, TooLarge("filter", fmt.Sprintf("%d bytes", len(source)), "use at most 4,096 bytes")
+	}
+	program, err := expr.Compile(source, expr.Env(filterEnv{}), expr.AsBool(), expr.MaxNodes(500))
+	if err != nil {
+		return Filter{}, Invalid("filter", source, "it does not parse: "+oneLine(err)+`; example: version == "1.0.0" && "gateway" in tags`)
+	}
+	return Filter{source: source, program: program}, nil
+}
+
+// String returns the source.
+func (f Filter) String() string { return f.source }
+
+// IsZero reports whether the filter matches everything.
+func (f Filter) IsZero() bool { return f.program == nil }
+
+// Match reports whether an instance is selected. An expression that fails on an instance,
+// such as a comparison with metadata of another type, does not select it.
+func (f Filter) Match(i Instance) bool {
+	if f.program == nil {
+		return true
+	}
+	env := filterEnv{
+		Service: i.Service, ID: i.ID, Host: i.Host, Port: i.Port, Scheme: i.Scheme, Address: i.Address(), BaseURL: i.BaseURL(),
+		Version: i.Version, Region: i.Region, Zone: i.Zone, Datacenter: i.Datacenter, Weight: i.Weight,
+		Status: string(i.Status()), Declared: string(i.State.Declared), Observed: string(i.State.Observed),
+		Suspect: i.Suspect, Owner: i.Owner, Keepalive: string(i.Keepalive), Tags: i.Tags.sorted,
+	}
+	if strings.Contains(f.source, "metadata") || strings.Contains(f.source, "$env") {
+		env.Metadata, _ = filterValue(i.Metadata.Map()).(map[string]any)
+	}
+	out, err := expr.Run(f.program, env)
+	ok, isBool := out.(bool)
+	return err == nil && isBool && ok
+}
+
+// filterValue turns exact number literals into numbers that expressions can compare.
+func filterValue(v any) any {
+	switch x := v.(type) {
+	case json.Number:
+		if n, err := x.Int64(); err == nil && n >= math.MinInt && n <= math.MaxInt {
+			return int(n)
+		}
+		f, _ := x.Float64() // out of range is ±Inf, which compares as it should
+		return f
+	case map[string]any:
+		for k := range x {
+			x[k] = filterValue(x[k])
+		}
+	case []any:
+		for k := range x {
+			x[k] = filterValue(x[k])
+		}
+	}
+	return v
+}
+
+func oneLine(err error) string {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return first
+}

@@ -1,0 +1,133 @@
+package core_test
+
+// model_test.go: statuses, filters, leases, revisions: the small rules of the model.
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/marketprism/prism/core"
+)
+
+func TestShownStatus(t *testing.T) {
+	for _, o := range []core.Observed{core.ObservedUnknown, core.ObservedHealthy, core.ObservedUnhealthy} {
+		assert.Equal(t, core.Status(o), core.State{Declared: core.DeclaredUp, Observed: o}.Status())
+		for _, d := range []core.Declared{core.DeclaredStarting, core.DeclaredMaintenance, core.DeclaredStopping} {
+			assert.Equal(t, core.Status(d), core.State{Declared: d, Observed: o}.Status())
+		}
+	}
+}
+
+func TestFilter(t *testing.T) {
+	in, _, err := core.Spec{
+		Service: "svc", Host: "127.0.0.1", Port: 8080, Tags: []string{"gateway"}, Zone: "a", Version: "1.2.0",
+		Metadata: core.MustMetadata(map[string]any{"role": "collector", "limit": 10, "exchanges": []string{"okx"}}),
+	}.Resolve(core.StandardDefaults())
+	require.NoError(t, err)
+	for source, want := range map[string]bool{
+		``:                                    true,
+		`version == "1.2.0"`:                  true,
+		`"gateway" in tags`:                   true,
+		`"public" in tags`:                    false,
+		`metadata.role == "collector"`:        true,
+		`metadata.limit > 9`:                  true,
+		`"okx" in metadata.exchanges`:         true,
+		`metadata.nothing.at.all == 1`:        false,
+		`metadata.role > 3`:                   false,
+		`zone in ["a","b"] && weight > 10`:    true,
+		`status == "unknown"`:                 true,
+		`port == 8080 && host matches "^127"`: true,
+	} {
+		f, err := core.ParseFilter(source)
+		require.NoError(t, err, source)
+		assert.Equal(t, want, f.Match(in), source)
+	}
+}
+
+func TestBadFilters(t *testing.T) {
+	for source, says := range map[string]string{
+		`version ==`:                    "does not parse",
+		`nosuch == 1`:                   "nosuch",
+		`"text"`:                        "bool",
+		strings.Repeat("true && ", 900): "at most",
+	} {
+		_, err := core.ParseFilter(source)
+		require.Error(t, err, source)
+		assert.ErrorContains(t, err, says)
+	}
+}
+
+func TestLeaseTokens(t *testing.T) {
+	l := core.NewLease(core.Key{Service: "svc", ID: "a.b-c"}, core.Generation{}.Next())
+	got, err := core.ParseLease(l.Token())
+	require.NoError(t, err)
+	assert.Equal(t, l, got)
+	assert.True(t, got.Matches(l.Hash()))
+	assert.False(t, core.NewLease(l.Key, l.Generation).Matches(l.Hash()))
+	assert.NotContains(t, fmt.Sprint(l), l.Token(), "a lease that reaches a log gives nothing away")
+	for _, bad := range []string{"", "x", "prism1.", "prism1.!!", l.Token()[:20], l.Token() + "x"} {
+		_, err := core.ParseLease(bad)
+		require.ErrorIs(t, err, core.ErrInvalid, bad)
+	}
+}
+
+func TestGenerationsAndRevisions(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		g := core.Generation{N: rapid.Uint64Range(0, 1<<40).Draw(t, "n")}.Next()
+		back, err := core.ParseGeneration(g.String())
+		require.NoError(t, err)
+		assert.Equal(t, g, back)
+		assert.Positive(t, g.Next().Compare(g))
+		r := core.Revision{Epoch: rapid.StringMatching(`[a-zA-Z0-9.-]{1,20}`).Draw(t, "epoch"), N: rapid.Uint64().Draw(t, "rev")}
+		rb, err := core.ParseRevision(r.String())
+		require.NoError(t, err)
+		assert.Equal(t, r, rb)
+	})
+	assert.True(t, core.Revision{Epoch: "b", N: 1}.After(core.Revision{Epoch: "a", N: 9}))
+	_, err := core.ParseRevision("nonsense")
+	require.ErrorIs(t, err, core.ErrInvalid)
+}
+
+func TestDurations(t *testing.T) {
+	for text, want := range map[string]time.Duration{"30": 30 * time.Second, "0.5": 500 * time.Millisecond, "1m30s": 90 * time.Second} {
+		d, err := core.ParseDuration("x", text)
+		require.NoError(t, err)
+		assert.Equal(t, want, d)
+	}
+	for _, bad := range []string{"", "soon", "NaN", "1e30", "Inf"} {
+		_, err := core.ParseDuration("x", bad)
+		require.ErrorIs(t, err, core.ErrInvalid, bad)
+	}
+}
+
+func TestStatusSets(t *testing.T) {
+	c := core.Check{ExpectStatus: "200-299,418"}
+	assert.True(t, c.PassesStatus(204))
+	assert.True(t, c.PassesStatus(418))
+	assert.False(t, c.PassesStatus(404))
+	assert.True(t, core.Check{}.PassesStatus(200))
+	assert.False(t, core.Check{}.PassesStatus(404))
+}
+
+// Fault 26: a read handed out the internal list.
+func TestFault26WhatIsHandedOutIsACopy(t *testing.T) {
+	tags, err := core.NewTags("b", "a", "b")
+	require.NoError(t, err)
+	tags.Strings()[0] = "changed"
+	assert.Equal(t, []string{"a", "b"}, tags.Strings())
+	assert.True(t, tags.Has("b"))
+}
+
+func TestKindsOfErrors(t *testing.T) {
+	assert.Equal(t, "ok", core.Kind(nil))
+	assert.Equal(t, "invalid_argument", core.Kind(core.Invalid("a", "b", "c")))
+	assert.Equal(t, "too_large", core.Kind(core.TooLarge("a", "b", "c")))
+	assert.Equal(t, "lease_superseded", core.Kind(core.HeartbeatSuperseded.Err()))
+	assert.Equal(t, "unknown", core.Kind(assert.AnError))
+}

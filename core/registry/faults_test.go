@@ -1,0 +1,139 @@
+package registry_test
+
+// faults_test.go: faults of the module that Prism replaces, each a test named for it; others
+// stand beside what they are about.
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/registry"
+	"github.com/marketprism/prism/ports"
+)
+
+// Fault 6: hosts with skewed clocks or other time zones expired each other.
+func TestFault06TimesInRecordsDecideNothing(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		key := got.Instance.Key()
+		zone := time.FixedZone("far away", 14*3600)
+		for _, skew := range []time.Duration{-240 * time.Hour, 240 * time.Hour} {
+			found, err := s.Get(t.Context(), []core.Key{key})
+			require.NoError(t, err)
+			rec := *found[0].Record
+			rec.RegisteredAt = time.Now().Add(skew).In(zone)
+			rec.UpdatedAt, rec.State.ChangedAt = rec.RegisteredAt, rec.RegisteredAt
+			res, err := s.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{Record: rec, Replaces: rec.Generation}}})
+			require.NoError(t, err)
+			require.NoError(t, res[0].Err)
+			sleep(200 * time.Second)
+			require.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
+			require.Equal(t, core.StatusUnknown, b.status("one"))
+		}
+		sleep(301 * time.Second)
+		assert.Equal(t, core.Status("absent"), b.status("one"), "its ttl runs by this machine's own clock")
+	})
+}
+
+// Fault 10: remote changes caused no events.
+func TestFault10RemoteChangesCauseEvents(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		require.NoError(t, a.set(t, "one", "maintenance", ""))
+		changed := spec("one")
+		changed.Weight = new(5)
+		_, err := a.Update(t.Context(), registry.UpdateRequest{Lease: got.Lease, Spec: changed})
+		require.NoError(t, err)
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Lease: got.Lease}))
+		synctest.Wait()
+		want := []string{
+			"service_registered one registered", "service_status_changed one operator", "service_updated one updated",
+			"service_deregistered one deregistered",
+		}
+		assert.Equal(t, want, a.taken())
+		assert.Equal(t, want, b.taken())
+	})
+}
+
+// Fault 12: every client probed every instance.
+func TestFault12OnlyTheHolderChecks(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		var trackedByA, trackedByB atomic.Int64
+		count := func(n *atomic.Int64) func(*registry.Options) {
+			return func(o *registry.Options) {
+				o.Track = func(core.Instance) { n.Add(1) }
+				o.Untrack = func(core.Key) { n.Store(0) }
+			}
+		}
+		a, b := newHost(t, s, count(&trackedByA)), newHost(t, s, count(&trackedByB))
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		synctest.Wait()
+		assert.Positive(t, trackedByA.Load())
+		assert.Zero(t, trackedByB.Load())
+		in, _ := b.Snapshot("svc").Get("one")
+		b.Observe(t.Context(), in, ports.ProbeResult{})
+		assert.Equal(t, core.StatusUnknown, b.status("one"), "what others find changes nothing")
+		require.Equal(t, core.HeartbeatRenewed, b.beat(t, got.Lease))
+		synctest.Wait()
+		assert.Zero(t, trackedByA.Load(), "the adopter checks")
+		assert.Positive(t, trackedByB.Load())
+	})
+}
+
+// Fault 16: listing included the registry's own service. Fault 17: service a matched a/b.
+func TestFault16And17OnlyWhatWasRegisteredUnderItsOwnName(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		names := []string{"a", "a.b", "a-b", "a_b", "ab", "z", "zz", "Z9"}
+		for _, name := range names {
+			sp := spec("one")
+			sp.Service = name
+			a.register(t, sp)
+		}
+		assert.ElementsMatch(t, names, a.Services())
+		for _, name := range names {
+			assert.Equal(t, 1, a.Snapshot(name).Len(), name)
+		}
+		assert.Zero(t, a.Snapshot("a.").Len())
+	})
+}
+
+// The hole that ADR 0007 closes: a generation that was superseded, and whose successor was
+// deregistered, comes back as a ghost.
+func TestSupersededOwnerThatWasCutOffDoesNotComeBack(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		own := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		auto := spec("auto")
+		auto.Keepalive = core.KeepaliveAuto
+		var lost core.HeartbeatState
+		_, err := a.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: auto}, func(st core.HeartbeatState) { lost = st })
+		require.NoError(t, err)
+		synctest.Wait()
+		own.setAway(true)
+		second := b.register(t, spec("auto"))
+		require.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: second.Instance.Key(), Lease: second.Lease}))
+		sleep(10 * time.Minute)
+		own.setAway(false)
+		sleep(time.Minute)
+		assert.Equal(t, core.HeartbeatSuperseded, lost)
+		assert.Equal(t, core.Status("absent"), b.status("auto"))
+	})
+}

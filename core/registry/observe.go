@@ -1,0 +1,82 @@
+package registry
+
+// observe.go: what checks find goes into the record of an instance that this process holds,
+// and only there; a check of what somebody else holds changes nothing.
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/health"
+	"github.com/marketprism/prism/ports"
+)
+
+// Observe takes in the result of one check. It reports whether the matter is settled: when
+// it is not, the next check should come soon.
+func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.ProbeResult) (isSettled bool) {
+	if r.begin() != nil {
+		return true
+	}
+	defer r.end()
+	ctx, cancel := context.WithTimeout(ctx, writePatience) // a store that is away must not hold up checks
+	defer cancel()
+	key := in.Key()
+	for range maxAttempts {
+		r.mu.Lock()
+		h, e := r.held[key], r.entryLocked(key)
+		if h == nil || e == nil || h.phase != holdActive || e.rec.Generation != h.gen {
+			r.mu.Unlock()
+			return true
+		}
+		rec := e.rec
+		critical := r.criticalLocked(h, e, res.Healthy)
+		r.mu.Unlock()
+		if critical {
+			r.removeCritical(ctx, rec, e.in.Check.DeregisterAfter)
+			return true
+		}
+		observed, declared, done := health.Decide(rec.State, e.in.Check, res.Healthy)
+		if declared == nil && observed.Observed == rec.State.Observed && observed.Streak == rec.State.Streak {
+			return done
+		}
+		answer := r.applyOne(ctx, ports.Mutation{SetState: &ports.SetState{
+			Key: key, Generation: rec.Generation, Session: rec.Session, Declared: declared, Observed: &observed, At: time.Now(),
+			IfRevision: rec.Revision,
+		}})
+		switch {
+		case answer.Err == nil:
+			return done
+		case errors.Is(answer.Err, ports.ErrConflict) && answer.Record != nil: // the view has it now
+		default:
+			r.log.Debug("the result of a check was not stored", slog.String("key", key.String()), slog.Any("error", answer.Err))
+			return done
+		}
+	}
+	return true
+}
+
+// criticalLocked reports whether an instance was unhealthy for longer than deregister_after.
+func (r *Registry) criticalLocked(h *holding, e *entry, healthy bool) bool {
+	if healthy || e.rec.State.Observed != core.ObservedUnhealthy || e.in.Check.DeregisterAfter == 0 {
+		h.critical = time.Time{}
+		return false
+	}
+	if h.critical.IsZero() {
+		h.critical = time.Now()
+		return false
+	}
+	return time.Since(h.critical) >= e.in.Check.DeregisterAfter
+}
+
+func (r *Registry) removeCritical(ctx context.Context, rec ports.Record, after time.Duration) {
+	res := r.applyOne(ctx, ports.Mutation{Delete: &ports.Delete{
+		Key: rec.Key, Generation: rec.Generation, Session: rec.Session, Cause: core.CauseCritical, Actor: "check",
+		Reason: "unhealthy for " + after.String(), IfRevision: rec.Revision,
+	}})
+	if res.Err != nil {
+		r.log.Debug("a critical instance was not removed", slog.String("key", rec.Key.String()), slog.Any("error", res.Err))
+	}
+}

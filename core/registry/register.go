@@ -1,0 +1,243 @@
+package registry
+
+// register.go: a new registration always wins: it creates the record, or takes over the one
+// that stands there with a higher generation.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+// Register registers an instance that a client keeps alive, or this process for it. Errors:
+// ErrInvalid (a FieldError), ErrConflict (create_only), ErrUnavailable, ErrPermission.
+func (r *Registry) Register(ctx context.Context, req RegisterRequest) (Registered, error) {
+	return r.register(ctx, req, nil)
+}
+
+// RegisterOwn registers an instance of this very process. It is removed by Close. Lost is
+// called once, with the registry's lock held, when the holding ends for another reason.
+func (r *Registry) RegisterOwn(ctx context.Context, req RegisterRequest, lost func(core.HeartbeatState)) (Registered, error) {
+	if req.Keepalive == "" {
+		req.Keepalive = core.KeepaliveAuto
+	}
+	return r.register(ctx, req, lost)
+}
+
+// defaults are what registrations leave open.
+type defaults struct {
+	instance core.Defaults
+	services map[string]core.Spec
+}
+
+// SetDefaults replaces what later registrations leave open. The namespace stays.
+func (r *Registry) SetDefaults(d core.Defaults, services map[string]core.Spec) {
+	d.Namespace = r.opt.Defaults.Namespace
+	r.defaults.Store(&defaults{instance: d, services: services})
+}
+
+// Resolve fills in this registry's defaults and validates.
+func (r *Registry) Resolve(req RegisterRequest) (core.Instance, []string, error) {
+	def := r.defaults.Load()
+	d := def.instance
+	if req.CallerHost != "" {
+		d.CallerHost = req.CallerHost
+	}
+	if req.Keepalive != "" {
+		d.Keepalive = req.Keepalive
+	}
+	spec := req.Spec
+	if of, ok := def.services[spec.Service]; ok {
+		spec = spec.WithDefaults(of)
+	}
+	in, warnings, err := spec.Resolve(d)
+	if err == nil && core.IsLoopback(in.Host) && r.backend.Info().Capabilities.MultiHost {
+		warnings = append(warnings, fmt.Sprintf("host: %s is reachable from its own machine only, and the store is shared", in.Host))
+	}
+	return in, warnings, err
+}
+
+func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(core.HeartbeatState)) (Registered, error) {
+	in, warnings, err := r.Resolve(req)
+	if err != nil {
+		return Registered{}, err
+	}
+	if err := r.begin(); err != nil {
+		return Registered{}, err
+	}
+	defer r.end()
+	key := in.Key()
+	r.inflightAdd(key, 1)
+	defer r.inflightAdd(key, -1)
+
+	a := &assertion{
+		r: r, in: in, createOnly: req.Spec.CreateOnly, class: r.sessionClass(in.Keepalive, in.TTL),
+	}
+	a.lookAtView()
+	rec, err := a.run(ctx)
+	if err != nil {
+		return Registered{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entryLocked(key)
+	if e != nil && e.rec.Generation == a.lease.Generation && e.rec.Session == a.session.id {
+		r.holdLocked(e, a.session, lost)
+	} else { // somebody superseded or removed it in the meantime; its heartbeats will say so
+		r.unreserveLocked(a.session)
+		if lost != nil {
+			lost(core.HeartbeatSuperseded)
+		}
+	}
+	shown := in
+	if e, err := r.decode(rec, e); err == nil {
+		shown = *e.in
+	}
+	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
+}
+
+func (r *Registry) inflightAdd(key core.Key, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inflight[key] += n
+	if r.inflight[key] == 0 {
+		delete(r.inflight, key)
+	}
+}
+
+// assertion is one registration on its way into the store.
+type assertion struct {
+	r          *Registry
+	in         core.Instance
+	createOnly bool
+	class      time.Duration
+
+	seen     core.Generation // the highest seen for the key
+	replaces ports.Record    // what stands there; zero for nothing
+	lease    core.Lease
+	session  *session
+	created  bool
+}
+
+func (a *assertion) lookAtView() {
+	a.r.mu.Lock()
+	defer a.r.mu.Unlock()
+	if e := a.r.entryLocked(a.in.Key()); e != nil {
+		a.seen = e.rec.Generation
+		if e.leaving == nil {
+			a.replaces = e.rec
+		}
+	}
+}
+
+// saw learns from a conflict what stands in the way.
+func (a *assertion) saw(rec *ports.Record, tomb *ports.Tombstone) {
+	a.replaces = ports.Record{}
+	if rec != nil {
+		a.replaces = *rec
+		if rec.Generation.Compare(a.seen) > 0 {
+			a.seen = rec.Generation
+		}
+	}
+	if tomb != nil && tomb.Generation.Compare(a.seen) > 0 {
+		a.seen = tomb.Generation
+	}
+	a.lease = core.Lease{}
+}
+
+// run writes until the record is there. On success a place in a.session is reserved.
+func (a *assertion) run(ctx context.Context) (ports.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, writePatience)
+	defer cancel()
+	for attempt := range maxAttempts {
+		rec, retry, err := a.attempt(ctx)
+		if err == nil && !retry {
+			return rec, nil
+		}
+		a.dropSession()
+		if !retry {
+			return ports.Record{}, asUnavailable(err)
+		}
+		if err != nil && !pause(ctx, attempt) {
+			return ports.Record{}, asUnavailable(err)
+		}
+	}
+	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
+}
+
+func (a *assertion) dropSession() {
+	if a.session != nil {
+		a.r.unreserve(a.session)
+		a.session = nil
+	}
+}
+
+// attempt tries once. Retry without an error means that there is something new to look at.
+func (a *assertion) attempt(ctx context.Context) (rec ports.Record, retry bool, err error) {
+	if a.createOnly && !a.replaces.Generation.IsZero() {
+		return rec, false, fmt.Errorf("%w: %s is registered already (owner %s); leave out create_only to take it over",
+			core.ErrConflict, a.in.Key(), a.replaces.Owner)
+	}
+	if a.lease.Generation.IsZero() {
+		a.lease = core.NewLease(a.in.Key(), a.seen.Next())
+	}
+	if a.session, err = a.r.acquire(ctx, a.class); err != nil {
+		return rec, transient(err), err
+	}
+	put, err := a.put()
+	if err != nil {
+		return rec, false, err
+	}
+	res := a.r.applyOne(ctx, ports.Mutation{Put: &put})
+	switch {
+	case res.Err == nil && res.Record != nil:
+		a.created = put.Replaces.IsZero()
+		return *res.Record, false, nil
+	case errors.Is(res.Err, ports.ErrConflict):
+		a.saw(res.Record, res.Tombstone)
+		return rec, true, nil
+	case errors.Is(res.Err, ports.ErrSessionGone):
+		a.r.mu.Lock()
+		a.r.sessionGoneLocked(a.session)
+		a.r.mu.Unlock()
+		return rec, true, nil
+	case errors.Is(res.Err, ports.ErrUnavailable):
+		return a.lookAgain(ctx, res.Err)
+	}
+	return rec, errors.Is(res.Err, ports.ErrContention), res.Err
+}
+
+// lookAgain settles an unknown outcome.
+func (a *assertion) lookAgain(ctx context.Context, cause error) (ports.Record, bool, error) {
+	found, err := a.r.lookup(ctx, a.in.Key())
+	if err != nil {
+		return ports.Record{}, true, cause
+	}
+	if found.Record != nil && found.Record.Generation == a.lease.Generation && found.Record.Session == a.session.id {
+		a.created = a.replaces.Generation.IsZero()
+		return *found.Record, false, nil
+	}
+	a.saw(found.Record, found.Tombstone)
+	return ports.Record{}, true, nil
+}
+
+func (a *assertion) put() (ports.Put, error) {
+	body, err := core.EncodeBody(a.in, nil)
+	if err != nil {
+		return ports.Put{}, err
+	}
+	now := time.Now()
+	state := a.in.State
+	state.ChangedAt = now
+	return ports.Put{
+		Record: ports.Record{
+			Key: a.in.Key(), Generation: a.lease.Generation, Session: a.session.id, Owner: a.r.owner, LeaseHash: a.lease.Hash(),
+			State: state, Body: body, RegisteredAt: now, UpdatedAt: now,
+		},
+		Replaces: a.replaces.Generation, IfRevision: a.replaces.Revision,
+	}, nil
+}

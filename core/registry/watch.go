@@ -1,0 +1,325 @@
+package registry
+
+// watch.go: the loop that follows the store, and what a reset, an outage and a new epoch mean.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+const (
+	// staleAfter is how long without a proof of freshness a view counts as current.
+	staleAfter = 5 * time.Second
+	// silence is how long a stream may be silent before it is given up.
+	silence = 3 * ports.MaxBookmarkGap
+	// shortOutage is what nobody needs to know about clocks: a plugin that restarts.
+	shortOutage = time.Second
+)
+
+// link is what is known of the connection to the store; guarded by the registry's lock.
+type link struct {
+	connected   bool // a stream is up and synced
+	synced      bool // a snapshot has been seen since the start
+	announced   bool // to those who wait in Start
+	cursor      core.Revision
+	retired     map[string]bool // epochs that are over
+	proof       atomic.Int64    // time of the last proof, as a duration since the start of the clock
+	lost        time.Time       // when the last proof before the outage was
+	holdUntil   time.Time       // until then absences of others' instances are not believed
+	lastFailure string
+	snapshot    map[core.Key]bool // seen since the reset; nil outside
+	wasSynced   bool              // at the reset: its snapshot is news
+	restart     func()            // ends the present stream, so that another is opened
+	anew        bool              // the next stream begins with a snapshot
+}
+
+var clockStart = time.Now()
+
+// proved notes a proof that the view is current.
+func (l *link) proved() { l.proof.Store(int64(time.Since(clockStart)) + 1) }
+
+// Freshness says how far reads may lag behind the store.
+func (r *Registry) Freshness() Freshness {
+	proof := r.link.proof.Load()
+	if proof == 0 {
+		return Freshness{Stale: true, Age: 0}
+	}
+	age := time.Since(clockStart) - time.Duration(proof-1)
+	return Freshness{Stale: age > staleAfter, Age: age}
+}
+
+// Synced reports whether a snapshot has been seen since the start.
+func (r *Registry) Synced() bool { return r.link.proof.Load() != 0 }
+
+// watchLoop follows the store until Close.
+func (r *Registry) watchLoop() {
+	for attempt := 0; ; attempt++ {
+		progressed, err := r.follow()
+		if r.ctx.Err() != nil {
+			return
+		}
+		r.disconnected(err)
+		if progressed {
+			attempt = 0
+		}
+		if !pause(r.ctx, min(attempt, 4)) {
+			return
+		}
+	}
+}
+
+// follow opens one stream and consumes it until it ends.
+func (r *Registry) follow() (progressed bool, err error) {
+	r.mu.Lock()
+	cursor := r.link.cursor
+	if r.link.anew {
+		cursor = core.Revision{}
+	}
+	r.link.snapshot, r.link.anew, r.link.restart = nil, false, func() {}
+	r.mu.Unlock()
+	open, cancelOpen := context.WithTimeout(r.ctx, silence)
+	defer cancelOpen()
+	w, err := r.backend.Watch(open, ports.WatchRequest{Cursor: cursor, Follow: true})
+	if err != nil {
+		return false, err
+	}
+	defer w.Close() //nolint:errcheck // a watcher that ends has nothing more to say
+	stream, restart := context.WithCancel(r.ctx)
+	defer restart()
+	r.mu.Lock()
+	r.link.restart = restart
+	r.doubtAbsencesLocked(time.Now(), false)
+	r.mu.Unlock()
+	for {
+		ctx, cancel := context.WithTimeout(stream, silence)
+		ev, err := w.Next(ctx)
+		cancel()
+		if err != nil {
+			return progressed, err
+		}
+		absent := r.consume(ev)
+		progressed = progressed || ev.Kind == ports.WatchSynced
+		if len(absent) > 0 {
+			r.resolveAbsences(absent)
+		}
+	}
+}
+
+// consume takes in one event and returns the keys that a snapshot did not show any more.
+func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	inSnapshot := r.link.snapshot != nil
+	switch ev.Kind {
+	case ports.WatchReset:
+		level := slog.LevelInfo
+		if !r.link.synced {
+			level = slog.LevelDebug // the first snapshot is no news
+		}
+		r.log.Log(r.ctx, level, "the view is read anew", slog.String("reason", ev.Reason))
+		r.link.snapshot = map[core.Key]bool{}
+		r.link.wasSynced = r.link.synced
+		return nil
+	case ports.WatchPut:
+		if inSnapshot {
+			r.link.snapshot[ev.Record.Key] = true
+		}
+		r.applyRecordLocked(*ev.Record, inSnapshot && !r.link.wasSynced)
+	case ports.WatchDelete:
+		r.applyDeleteLocked(*ev.Tombstone)
+	case ports.WatchSkipped:
+		if inSnapshot {
+			r.link.snapshot[ev.Key] = true // unreadable is not absent
+		}
+		r.skipLocked(ev.Key, ev.Reason)
+	case ports.WatchSynced:
+		absent = r.syncedLocked(ev.Cursor)
+	case ports.WatchBookmark:
+		r.advanceLocked(ev.Cursor)
+	}
+	if r.link.snapshot == nil {
+		r.flushLocked()
+	}
+	if r.link.synced && !r.link.announced {
+		r.link.announced = true
+		close(r.firstSync) // only now: who waits for it reads the view next
+		r.view.wake()
+	}
+	return absent
+}
+
+// advanceLocked moves the cursor and forgets what is not needed below it.
+func (r *Registry) advanceLocked(cursor core.Revision) {
+	r.link.cursor = cursor
+	r.link.proved()
+	for _, s := range r.services {
+		for id, floor := range s.floors {
+			if floor.Epoch != cursor.Epoch || floor.N <= cursor.N {
+				delete(s.floors, id)
+			}
+		}
+	}
+}
+
+// syncedLocked ends a snapshot or a resumption.
+func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
+	now := time.Now()
+	newEpoch := r.link.cursor.Epoch != "" && r.link.cursor.Epoch != cursor.Epoch
+	if newEpoch {
+		r.link.retired[r.link.cursor.Epoch] = true
+		r.log.Warn("the store lost or replaced its data; what this process holds registers again",
+			slog.String("epoch", cursor.Epoch))
+	}
+	outage := r.doubtAbsencesLocked(now, newEpoch)
+	if outage > shortOutage || newEpoch {
+		r.restartTTLsLocked(now)
+		r.renewAllLocked(now)
+	}
+	if r.link.snapshot != nil {
+		absent = r.absentLocked(cursor, newEpoch)
+		r.link.snapshot = nil
+	}
+	if !r.link.connected && r.link.synced {
+		r.opt.Publish(core.Event{
+			Type: core.EventRecovered, Cause: core.CauseUnknown, Actor: "registry",
+			Reason: "the view is current again after " + outage.Round(time.Millisecond).String(),
+		})
+	}
+	r.link.connected, r.link.synced, r.link.lost, r.link.lastFailure = true, true, time.Time{}, ""
+	r.advanceLocked(cursor)
+	return absent
+}
+
+// doubtAbsencesLocked has absences of others' instances waited out after a long outage, or
+// when the store lost its data. It is asked before the first news of a stream, which may be
+// expiries of the time of the outage, and again when the stream is synced.
+func (r *Registry) doubtAbsencesLocked(now time.Time, newEpoch bool) (outage time.Duration) {
+	if !r.link.lost.IsZero() {
+		outage = now.Sub(r.link.lost)
+	}
+	if newEpoch || outage > r.opt.SessionTTL/2 {
+		r.link.holdUntil = now.Add(r.opt.SessionTTL * 3 / 2)
+	}
+	return outage
+}
+
+// absentLocked finds what the view holds and the snapshot did not show.
+func (r *Registry) absentLocked(cursor core.Revision, newEpoch bool) (absent []absentee) {
+	for _, s := range r.services {
+		for _, e := range s.entries {
+			key := e.rec.Key
+			if r.link.snapshot[key] || e.leaving != nil || e.rec.Revision.Epoch == cursor.Epoch && e.rec.Revision.N > cursor.N {
+				continue
+			}
+			h := r.held[key]
+			if h != nil && (newEpoch || h.session.gone) {
+				r.recoverLocked(h)
+				continue
+			}
+			absent = append(absent, absentee{key, e.rec.Revision})
+		}
+	}
+	return absent
+}
+
+// renewAllLocked asks after every session at once: those that ended are found out now.
+func (r *Registry) renewAllLocked(now time.Time) {
+	for _, s := range r.sessions {
+		if !s.renewAt.IsZero() {
+			s.renewAt = now
+		}
+	}
+	kick(r.renewKick)
+}
+
+// absentee is what a snapshot did not show, as the view held it then.
+type absentee struct {
+	key core.Key
+	rev core.Revision
+}
+
+// resolveAbsences asks the store why records are gone, and believes it.
+func (r *Registry) resolveAbsences(absent []absentee) {
+	for batch := range slices.Chunk(absent, ports.MaxBatch) {
+		keys := make([]core.Key, len(batch))
+		for i, a := range batch {
+			keys[i] = a.key
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, silence)
+		found, err := r.backend.Get(ctx, keys)
+		cancel()
+		if err != nil || len(found) != len(batch) {
+			found = make([]ports.Found, len(batch))
+		}
+		r.mu.Lock()
+		for i, a := range batch {
+			r.absenceLocked(a, found[i])
+		}
+		r.flushLocked()
+		r.mu.Unlock()
+	}
+}
+
+func (r *Registry) absenceLocked(a absentee, found ports.Found) {
+	key := a.key
+	e := r.entryLocked(key)
+	switch {
+	case e == nil || e.leaving != nil || e.rec.Revision != a.rev:
+		return
+	case found.Record != nil:
+		r.applyRecordLocked(*found.Record, false)
+		return
+	}
+	t := ports.Tombstone{Key: key, Generation: e.rec.Generation, Cause: core.CauseUnknown}
+	if found.Tombstone != nil && found.Tombstone.Generation.Compare(e.rec.Generation) >= 0 {
+		t = *found.Tombstone
+	}
+	if h := r.held[key]; h != nil && h.gen == e.rec.Generation {
+		if t.Cause.Expires() && (h.session.gone || found.Tombstone != nil) {
+			r.recoverLocked(h)
+			return
+		}
+		state := core.HeartbeatDeregistered // the session lives, so somebody deleted it
+		if found.Tombstone != nil {
+			state = stateAfter(t, h.gen)
+		}
+		r.releaseLocked(h, state)
+	}
+	if t.Cause.Expires() {
+		r.expireLocked(e, t)
+		return
+	}
+	r.removeLocked(e, t)
+}
+
+// disconnected notes that the stream ended, once an outage.
+func (r *Registry) disconnected(err error) {
+	select {
+	case r.firstFail <- err:
+	default:
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.link.lastFailure = err.Error()
+	if !r.link.connected {
+		return
+	}
+	r.link.connected = false
+	proof := time.Duration(r.link.proof.Load() - 1)
+	r.link.lost = clockStart.Add(proof)
+	r.flushLocked()
+	reason := fmt.Sprintf("the watch ended: %v", err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		reason = "the store has been silent for " + silence.String()
+	}
+	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason))
+	r.opt.Publish(core.Event{Type: core.EventDegraded, Cause: core.CauseUnknown, Actor: "registry", Reason: reason})
+}
