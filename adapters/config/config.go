@@ -94,7 +94,7 @@ type Server struct {
 type Network struct {
 	HealthCheckEndpoint string        `koanf:"health_check_endpoint"` // path of the default check; default /health
 	ConnectionTimeout   time.Duration `koanf:"connection_timeout"`    // of one health check; default 10 s; 10 ms to 3,600 s
-	RequestTimeout      time.Duration `koanf:"request_timeout"`       // of one call to the store; default 30 s; 10 ms to 3,600 s
+	RequestTimeout      time.Duration `koanf:"request_timeout"`       // no effect any more; default 30 s; 10 ms to 3,600 s
 	Retry               Retry         `koanf:"retry"`
 }
 
