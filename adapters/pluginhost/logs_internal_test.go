@@ -83,16 +83,16 @@ func TestMask(t *testing.T) {
 	options := []byte(`{
 		"password": "p@ss \"word\"", "pin": "0123-4567", "url": "redis://u:sw%20ord@h:1,redis://v:other@h",
 		"auth": {"token": "to-ken", "user": "somebody"}, "keys": ["first-key", "second-key"], "short_token": "abc",
-		"number_secret": 987654321, "private_key": "-----BEGIN\nMIIEvQIB\n-----END", "namespace": "prism"
+		"number_secret": 987654321, "comma_url": "nats://u:com,ma@h", "bad_url": "nats://u:b#d pass@h", "token_file": "/run/token", "private_key": "-----BEGIN\nMIIEvQIB\n-----END", "namespace": "prism"
 	}`)
 	m := newMasker(options, []string{"pin", "keys"})
 	for _, secret := range []string{
 		`p@ss "word"`, `p@ss \"word\"`, `p%40ss+%22word%22`, `p%40ss%20%22word%22`, "0123-4567", "sw%20ord", "sw ord", "other", "to-ken",
-		"first-key", "second-key", "987654321", "MIIEvQIB",
+		"first-key", "second-key", "b#d pass", "com,ma", "987654321", "MIIEvQIB",
 	} {
 		assert.Equal(t, "x *** y", m.text("x "+secret+" y"), secret)
 	}
-	for _, harmless := range []string{"somebody", "abc", "prism", "redis://u@h:1"} {
+	for _, harmless := range []string{"somebody", "/run/token", "abc", "prism", "redis://u@h:1"} {
 		assert.Equal(t, harmless, m.text(harmless))
 	}
 	assert.Nil(t, newMasker([]byte(`{"namespace":"prism"}`), nil))

@@ -22,8 +22,12 @@ const (
 	minSecret = 4
 )
 
-// secretName tells options that are secret whether or not the plugin declares them so.
-var secretName = regexp.MustCompile(`(?i)passw|secret|token|credential|private`)
+// secretName tells options that are secret whether or not the plugin declares them so, and
+// placeName those among them that only say where the secret is.
+var (
+	secretName = regexp.MustCompile(`(?i)passw|secret|token|credential|private`)
+	placeName  = regexp.MustCompile(`(?i)(file|path|dir)$`)
+)
 
 // masker replaces secrets. A nil masker replaces nothing.
 type masker struct {
@@ -46,17 +50,15 @@ func newMasker(options json.RawMessage, declared []string) *masker {
 	}
 	for name, value := range values {
 		eachLeaf(name, value, func(name, leaf string) {
-			if slices.Contains(declared, name) || secretName.MatchString(name) {
+			if slices.Contains(declared, name) || secretName.MatchString(name) && !placeName.MatchString(name) {
 				add(leaf)
 				for line := range strings.Lines(leaf) { // A key file comes back line by line.
 					add(strings.TrimSpace(line))
 				}
 			}
-			for part := range strings.SplitSeq(leaf, ",") {
-				if u, err := url.Parse(strings.TrimSpace(part)); err == nil {
-					password, _ := u.User.Password()
-					add(password)
-				}
+			add(urlPassword(leaf))
+			for part := range strings.SplitSeq(leaf, ",") { // It may be a list, or a comma in a password.
+				add(urlPassword(strings.TrimSpace(part)))
 			}
 		})
 	}
@@ -87,6 +89,23 @@ func compile(secrets []string) *masker {
 		pairs = append(pairs, s, masked)
 	}
 	return &masker{replacer: strings.NewReplacer(pairs...)}
+}
+
+// urlPassword returns the password in a URL, also in one that is not well formed: that is
+// when it is quoted in errors.
+func urlPassword(s string) string {
+	u, err := url.Parse(s)
+	if err == nil {
+		password, _ := u.User.Password()
+		return password
+	}
+	_, rest, _ := strings.Cut(s, "://")
+	end := strings.LastIndex(rest, "@")
+	if end < 0 {
+		return ""
+	}
+	_, password, _ := strings.Cut(rest[:end], ":")
+	return password
 }
 
 // eachLeaf yields the texts in a JSON value, each with the name of the field that it is under.
