@@ -103,9 +103,7 @@ func New(o Options) (*API, error) {
 	a.addEvents()
 	a.addWatch()
 	a.addHost()
-	if err := a.addDescription(); err != nil {
-		return nil, err
-	}
+	a.addDescription()
 	if err := a.addHandlers(); err != nil {
 		return nil, err
 	}

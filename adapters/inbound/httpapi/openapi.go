@@ -4,10 +4,10 @@ package httpapi
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/swaggest/swgui/v5emb"
@@ -60,8 +60,9 @@ func schemaName(t reflect.Type, hint string) string {
 // strictSchemas are those of requests, in which an unknown field is an error.
 var strictSchemas = []string{"Registration", "Endpoint", "Check", "StatusBody", "Outcome", "Leases"}
 
-// addDescription writes the document once, when all operations are known.
-func (a *API) addDescription() error {
+// addDescription completes the document, when all operations are known. It is written when it
+// is first asked for: that takes longer than all else that New does.
+func (a *API) addDescription() {
 	doc := a.huma.OpenAPI()
 	schemas := doc.Components.Schemas.Map()
 	// huma's own errors never leave this host.
@@ -78,16 +79,8 @@ func (a *API) addDescription() error {
 	if put := doc.Paths[instancePath].Put; put != nil {
 		put.Responses["200"].Headers = put.Responses["201"].Headers
 	}
-	asJSON, err := json.Marshal(doc)
-	if err != nil {
-		return fmt.Errorf("httpapi: write the OpenAPI document: %w", err)
-	}
-	asYAML, err := doc.YAML()
-	if err != nil {
-		return fmt.Errorf("httpapi: write the OpenAPI document: %w", err)
-	}
-	a.mux.HandleFunc("GET /openapi.json", static("application/openapi+json", asJSON))
-	a.mux.HandleFunc("GET /openapi.yaml", static("application/openapi+yaml", asYAML))
+	a.mux.HandleFunc("GET /openapi.json", a.written("application/openapi+json", func() ([]byte, error) { return json.Marshal(doc) }))
+	a.mux.HandleFunc("GET /openapi.yaml", a.written("application/openapi+yaml", doc.YAML))
 
 	reader := v5emb.New("Prism", "/openapi.json", "/docs/")
 	docs := func(w http.ResponseWriter, r *http.Request) {
@@ -97,11 +90,17 @@ func (a *API) addDescription() error {
 	}
 	a.mux.HandleFunc("GET /docs", docs)
 	a.mux.HandleFunc("GET /docs/", docs)
-	return nil
 }
 
-func static(contentType string, body []byte) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
+// written answers with a document that is written once.
+func (a *API) written(contentType string, write func() ([]byte, error)) http.HandlerFunc {
+	write = sync.OnceValues(write)
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := write()
+		if err != nil {
+			writeProblem(w, problem.From(a.failure(r.Context(), "openapi", err, nil), nil))
+			return
+		}
 		w.Header().Set("Content-Type", contentType)
 		_, _ = w.Write(body) // a peer that is gone cannot be told
 	}
