@@ -7,14 +7,29 @@ go 1.26.0
 require (
 	github.com/cncf/xds/go v0.0.0-20260202195803-dba9d589def2
 	github.com/go-kratos/kratos/v2 v2.9.2
+	github.com/hashicorp/go-hclog v1.6.3
+	github.com/hashicorp/go-plugin v1.8.0
 	github.com/marketprism/prism v0.0.0
+	github.com/marketprism/prism/adapters/inbound v0.0.0
 	github.com/stretchr/testify v1.12.1
 	google.golang.org/grpc v1.85.0
 )
 
 require (
+	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
+	github.com/danielgtaylor/huma/v2 v2.37.2 // indirect
 	github.com/envoyproxy/protoc-gen-validate v1.3.3 // indirect
 	github.com/expr-lang/expr v1.17.8 // indirect
+	github.com/fatih/color v1.13.0 // indirect
+	github.com/gofrs/flock v0.13.2 // indirect
+	github.com/golang/protobuf v1.5.4 // indirect
+	github.com/hashicorp/yamux v0.1.2 // indirect
+	github.com/mattn/go-colorable v0.1.14 // indirect
+	github.com/mattn/go-isatty v0.0.20 // indirect
+	github.com/oklog/run v1.1.0 // indirect
+	github.com/swaggest/swgui v1.8.5 // indirect
+	github.com/tmaxmax/go-sse v0.12.0 // indirect
+	github.com/vearutop/statigz v1.4.0 // indirect
 	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/net v0.61.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
@@ -23,5 +38,8 @@ require (
 	google.golang.org/protobuf v1.36.12 // indirect
 )
 
-// Needed where there is no workspace (GOWORK=off), until the root module is tagged.
-replace github.com/marketprism/prism => ../
+// Needed where there is no workspace (GOWORK=off), until the modules are tagged.
+replace (
+	github.com/marketprism/prism => ../
+	github.com/marketprism/prism/adapters/inbound => ../adapters/inbound
+)
