@@ -117,6 +117,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			return []ports.WatchEvent{ev}
 		})), []string{"watch/bookmarks", "watch/bookmarks-while-busy"}},
 		{"a watch of a service gives its namesakes", broken(func(b ports.Backend) ports.Backend { return prefixed{b} }), []string{"watch/services", "names/services", "resume/services"}},
+		{"a watch ends with the call that opened it", broken(func(b ports.Backend) ports.Backend { return tied{b} }), []string{"watch/outlives-its-opening"}},
 		{"states merge in spite of the claim", broken(watching(everyOther())), []string{"watch/states"}},
 		{"resuming skips a change", broken(func(b ports.Backend) ports.Backend { return skipping{b} }), []string{"resume/changes-after-cursor", "resume/any-proof"}},
 		{"resumes any cursor", broken(func(b ports.Backend) ports.Backend { return credulous{b} }), []string{"resume/foreign-cursor", "resume/after-reopening"}},

@@ -241,6 +241,22 @@ var watchCases = []scenario{
 		},
 	},
 	{
+		id:          "watch/outlives-its-opening",
+		requirement: "The context of Watch bounds the opening alone; the stream lasts until the Watcher's Close.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			ctx, cancel := context.WithCancel(s.ctx)
+			w, err := s.second().Watch(ctx, ports.WatchRequest{Follow: true})
+			cancel()
+			s.must(err == nil, "a watch is accepted", err)
+			st := s.reading(w, core.Revision{})
+			st.synced()
+			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+			st.through(rec.Revision)
+			s.mustEqual(st.records[rec.Key], rec, "the stream")
+		},
+	},
+	{
 		id:          "watch/close",
 		requirement: "Watcher.Close makes a blocked Next return, may be called more than once, and leaves the watcher dead.",
 		run: func(s *scene) {

@@ -379,6 +379,27 @@ func (b prefixed) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	}}, err
 }
 
+// tied ends a watch with the context that it was opened with.
+type tied struct{ ports.Backend }
+
+func (b tied) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	w, err := b.Backend.Watch(ctx, req)
+	return tiedWatcher{Watcher: w, opened: ctx}, err
+}
+
+type tiedWatcher struct {
+	ports.Watcher
+
+	opened context.Context
+}
+
+func (w tiedWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
+	if err := w.opened.Err(); err != nil {
+		return ports.WatchEvent{}, err
+	}
+	return w.Watcher.Next(ctx)
+}
+
 type skipping struct{ ports.Backend }
 
 func (b skipping) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {

@@ -33,9 +33,14 @@ func (s *scene) watch(b ports.Backend, req ports.WatchRequest) *stream {
 	s.Helper()
 	w, err := b.Watch(s.ctx, req)
 	s.must(err == nil && w != nil, "a watch is accepted", err)
+	return s.reading(w, req.Cursor)
+}
+
+// reading is the stream of a watch that was opened with a cursor.
+func (s *scene) reading(w ports.Watcher, cursor core.Revision) *stream {
 	s.Cleanup(func() { _ = w.Close() }) // nothing is left to be learnt from it
 	return &stream{
-		s: s, watcher: w, cursor: req.Cursor, records: make(map[core.Key]*ports.Record),
+		s: s, watcher: w, cursor: cursor, records: make(map[core.Key]*ports.Record),
 		deleted: make(map[core.Key]*ports.Tombstone), latest: make(map[core.Key]core.Revision),
 	}
 }
