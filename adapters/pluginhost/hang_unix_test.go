@@ -25,14 +25,14 @@ import (
 func TestStoppedProcessIsReplaced(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, rolePlugin, nil)
-	f.Heartbeat = 500 * time.Millisecond
+	f.Heartbeat = time.Second
 	events := f.listen()
 	h := f.open(t)
 	await(t, "start", events.started)
 	w, err := h.Watch(t.Context(), ports.WatchRequest{Follow: true})
 	require.NoError(t, err)
 	first := tether.byPID(t, h.Status().PID)
-	require.NoError(t, syscall.Kill(first.pid, syscall.SIGSTOP))
+	pluginhost.Halt(t, first.pid)
 
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -42,7 +42,7 @@ func TestStoppedProcessIsReplaced(t *testing.T) {
 
 	assert.Equal(t, "hung", await(t, "end", events.ended))
 	first.mustEnd(t, patience)
-	assert.Contains(t, h.Status().LastError, "no sign of life for 1s")
+	assert.Contains(t, h.Status().LastError, "no sign of life for 2s")
 	assert.Equal(t, 2, await(t, "start", events.started))
 	require.NoError(t, h.Health(t.Context()))
 	for err == nil || assert.ErrorIs(t, err, ports.ErrUnavailable) {
@@ -61,7 +61,7 @@ func TestShortStopIsForgiven(t *testing.T) {
 	events := f.listen()
 	h := f.open(t)
 	pid := h.Status().PID
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	pluginhost.Halt(t, pid)
 	f.log.waitFor(t, "plugin missed a sign of life")
 	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
 	require.NoError(t, h.Health(t.Context()))
@@ -80,7 +80,7 @@ func TestCloseOfStoppedProcess(t *testing.T) {
 	f.CloseTimeout = 300 * time.Millisecond
 	h := f.open(t)
 	process := tether.byPID(t, h.Status().PID)
-	require.NoError(t, syscall.Kill(process.pid, syscall.SIGSTOP))
+	pluginhost.Halt(t, process.pid)
 	began := time.Now()
 	require.ErrorIs(t, h.Close(), ports.ErrUnavailable)
 	assert.Less(t, time.Since(began), patience/2)

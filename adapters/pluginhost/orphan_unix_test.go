@@ -11,13 +11,13 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/adapters/pluginhost"
 )
 
 const (
@@ -53,8 +53,7 @@ func TestKilledHostLeavesNothing(t *testing.T) {
 				plugin = tether.byPID(t, pid)
 			}
 			if c.stop {
-				require.NoError(t, syscall.Kill(plugin.pid, syscall.SIGSTOP))
-				require.Eventually(t, func() bool { return isStopped(t, plugin.pid) }, patience, time.Millisecond)
+				pluginhost.Halt(t, plugin.pid)
 			}
 			require.NoError(t, host.Process.Kill())
 			began := time.Now()
@@ -100,11 +99,4 @@ func startHost(t *testing.T, f *fixture, command string) (*exec.Cmd, int) {
 	pid, err := strconv.Atoi(line[:len(line)-1])
 	require.NoError(t, err)
 	return cmd, pid
-}
-
-// isStopped says whether all of a process has come to a stop, which takes a moment.
-func isStopped(t *testing.T, pid int) bool {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "ps", "-o", "state=", "-p", strconv.Itoa(pid)).Output()
-	return err == nil && strings.HasPrefix(strings.TrimSpace(string(out)), "T")
 }

@@ -7,7 +7,6 @@ package pluginhost
 
 import (
 	"os"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,7 +22,7 @@ func TestStopOfStoppedProcess(t *testing.T) {
 	defer l.close()
 	s, err := l.connect(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(s.process.pid(), syscall.SIGSTOP))
+	Halt(t, s.process.pid())
 	began := time.Now()
 	s.stop()
 	assert.Less(t, time.Since(began), 5*stopGrace)
