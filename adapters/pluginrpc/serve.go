@@ -31,8 +31,9 @@ const EnvLogLevel = "PRISM_PLUGIN_LOG_LEVEL"
 const (
 	// connectionGrace is how long a plugin waits for its host to connect again.
 	connectionGrace = 2 * time.Second
-	// shutdownTimeout bounds the backend's Close when the host is gone.
-	shutdownTimeout = 5 * time.Second
+	// shutdownTimeout bounds the backend's Close when the host is gone: 2 s after that nothing of
+	// it may be left.
+	shutdownTimeout = time.Second
 )
 
 // Serve is the whole of a plugin's main. It shakes hands with the host that launched the
