@@ -54,6 +54,7 @@ var rooms = []room{
 	},
 
 	// Adapters know the core and, where said, each other; never a backend.
+	{path: "adapters/backendkit", uses: []string{"core", "ports"}},
 	{path: "adapters/pluginrpc/...", uses: []string{"core", "ports"}, inTests: []string{"conformance", "plugins/memory"}},
 	{path: "adapters/pluginhost", uses: []string{"core", "ports", "adapters/pluginrpc/..."}, inTests: []string{"conformance", "plugins/memory"}},
 	{path: "adapters/probe", uses: []string{"core", "ports"}},
@@ -66,7 +67,7 @@ var rooms = []room{
 	{path: "adapters/inbound/grpcapi/...", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 
 	// A backend sees what a third party's could see.
-	{path: "plugins/memory", uses: []string{"core", "ports"}, inTests: []string{"conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
+	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 	{path: "plugins/memory/cmd/prism-backend-memory", uses: []string{"ports", "adapters/pluginrpc", "plugins/memory"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
@@ -28,12 +29,8 @@ type session struct {
 
 // OpenSession implements ports.Sessions.
 func (b *Backend) OpenSession(ctx context.Context, spec ports.SessionSpec) (ports.Session, error) {
-	if err := core.ValidateName("session", string(spec.ID)); err != nil {
-		return ports.Session{}, fmt.Errorf("open a session: %w", err)
-	}
-	if spec.TTL < minSessionTTL {
-		return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID,
-			core.Invalid("ttl", spec.TTL, fmt.Sprintf("use at least %s", minSessionTTL)))
+	if err := backendkit.CheckSession(spec); err != nil {
+		return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, err)
 	}
 	if err := b.enter(ctx); err != nil {
 		return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, err)
@@ -65,7 +62,7 @@ func (b *Backend) OpenSession(ctx context.Context, spec ports.SessionSpec) (port
 
 // RenewSessions implements ports.Sessions.
 func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]ports.RenewResult, error) {
-	if err := checkBatch("sessions", len(ids)); err != nil {
+	if err := backendkit.CheckBatch("sessions", len(ids)); err != nil {
 		return nil, fmt.Errorf("renew sessions: %w", err)
 	}
 	if err := b.enter(ctx); err != nil {

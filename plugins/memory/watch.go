@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
@@ -39,10 +40,8 @@ type watcher struct {
 
 // Watch implements ports.Records. The context is for opening alone; Close ends the stream.
 func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
-	for _, service := range req.Services {
-		if err := core.ValidateName("services", service); err != nil {
-			return nil, fmt.Errorf("watch: %w", err)
-		}
+	if err := backendkit.CheckWatch(req); err != nil {
+		return nil, fmt.Errorf("watch: %w", err)
 	}
 	if err := b.enter(ctx); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
