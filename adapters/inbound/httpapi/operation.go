@@ -167,23 +167,5 @@ func decode(body []byte, into any) error {
 	case !utf8.Valid(body):
 		return malformed("it is not UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := te.Field
-		if field == "" {
-			field = "body"
-		}
-		return core.Invalid(field, "a JSON "+te.Value, "the OpenAPI document says what it is")
-	}
-	if fe, ok := errors.AsType[*core.FieldError](err); ok && fe.Field == "" {
-		fe.Field = "body"
-	}
-	if err != nil {
-		if name, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
-			return &core.FieldError{Field: strings.Trim(name, `"`), Allowed: "there is no such field"}
-		}
-	}
-	return err
+	return core.DecodeStrict("", body, into)
 }
