@@ -4,6 +4,7 @@ package core
 // that people can read it with the store's own tools.
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -15,7 +16,7 @@ const BodyFormat = 1
 // EncodeBody writes what the owner describes. Extra holds the fields of an earlier body
 // that this code does not know (see DecodeBody); they are written back unchanged.
 func EncodeBody(in Instance, extra map[string]json.RawMessage) ([]byte, error) {
-	known, err := json.Marshal(struct {
+	known, err := plainJSON(struct {
 		V int `json:"v"`
 		description
 	}{BodyFormat, in.description()})
@@ -29,7 +30,17 @@ func EncodeBody(in Instance, extra map[string]json.RawMessage) ([]byte, error) {
 	if err := json.Unmarshal(known, &merged); err != nil {
 		return nil, fmt.Errorf("encode the body of %s: %w", in.Key(), err)
 	}
-	return json.Marshal(merged)
+	return plainJSON(merged)
+}
+
+// plainJSON is json.Marshal without the escapes that only web pages need: with them the
+// metadata could take six times its bytes, and a record more than a store takes.
+func plainJSON(v any) ([]byte, error) {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
 }
 
 // DecodeBody reads a body into the describing fields of an instance and returns the fields

@@ -85,7 +85,7 @@ func (c Check) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads the public form and refuses unknown fields.
 func (c *Check) UnmarshalJSON(b []byte) error {
 	var j checkJSON
-	if err := decodeStrict("check", b, &j); err != nil {
+	if err := DecodeStrict("check", b, &j); err != nil {
 		return err
 	}
 	*c = Check{Type: j.Type, Path: j.Path, Command: j.Command, ExpectBody: j.ExpectBody, Implicit: j.Implicit}

@@ -4,6 +4,7 @@ package core
 // errors.Is works on them across the plugin wire and the HTTP API alike.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -118,6 +119,9 @@ var kinds = []struct {
 	{ErrRateLimited, "rate_limited"},
 	{ErrClosed, "closed"},
 	{ErrUnavailable, "unavailable"},
+	// What the caller did, where it did nothing else wrong.
+	{context.Canceled, "canceled"},
+	{context.DeadlineExceeded, "deadline_exceeded"},
 }
 
 // Kind names the kind of an error: "ok" for nil, "unknown" for what wraps no kind.

@@ -12,21 +12,25 @@ import (
 	"strings"
 )
 
-// Limits of metadata.
+// Limits of metadata in its canonical form.
 const (
 	MaxMetadataBytes = 64 << 10
 	MaxMetadataDepth = 32
 )
 
+// maxMetadataInput is what is read at most: a JSON writer may use six bytes, \u003c, for one.
+const maxMetadataInput = 6 * MaxMetadataBytes
+
 // Metadata is an immutable JSON object in canonical form: keys sorted, no white space,
 // number literals exactly as they were given. The zero value is the empty object.
 type Metadata struct{ raw string } // "" stands for {}
 
-// ParseMetadata checks and canonicalises a JSON object: at most 64 KiB, at most 32 levels
-// deep, no duplicate keys. "null" and empty input give the empty object.
+// ParseMetadata checks and canonicalises a JSON object: at most 64 KiB in canonical form, so that
+// what was accepted once always is; at most 32 levels deep, no duplicate keys. "null" and empty input
+// give the empty object.
 func ParseMetadata(b []byte) (Metadata, error) {
-	if len(b) > MaxMetadataBytes {
-		return Metadata{}, TooLarge("metadata", fmt.Sprintf("%d bytes", len(b)), "at most 64 KiB of JSON")
+	if len(b) > maxMetadataInput {
+		return Metadata{}, metadataTooLarge(len(b))
 	}
 	trimmed := bytes.TrimSpace(b)
 	if len(trimmed) == 0 || string(trimmed) == "null" {
@@ -44,10 +48,17 @@ func ParseMetadata(b []byte) (Metadata, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Metadata{}, Invalid("metadata", string(trimmed), "use one JSON object with nothing after it")
 	}
+	if out.Len() > MaxMetadataBytes {
+		return Metadata{}, metadataTooLarge(out.Len())
+	}
 	if out.Len() == 2 {
 		return Metadata{}, nil
 	}
 	return Metadata{raw: out.String()}, nil
+}
+
+func metadataTooLarge(n int) error {
+	return TooLarge("metadata", fmt.Sprintf("%d bytes", n), "at most 64 KiB of JSON")
 }
 
 // NewMetadata encodes a Go value that marshals to a JSON object (a map or a struct).

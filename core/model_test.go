@@ -3,6 +3,7 @@ package core_test
 // model_test.go: statuses, filters, leases, revisions: the small rules of the model.
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -129,5 +130,8 @@ func TestKindsOfErrors(t *testing.T) {
 	assert.Equal(t, "invalid_argument", core.Kind(core.Invalid("a", "b", "c")))
 	assert.Equal(t, "too_large", core.Kind(core.TooLarge("a", "b", "c")))
 	assert.Equal(t, "lease_superseded", core.Kind(core.HeartbeatSuperseded.Err()))
+	assert.Equal(t, "canceled", core.Kind(fmt.Errorf("wait: %w", context.Canceled)), "a caller that went away is no failure of ours")
+	assert.Equal(t, "deadline_exceeded", core.Kind(context.DeadlineExceeded))
+	assert.Equal(t, "unavailable", core.Kind(fmt.Errorf("%w: %w", core.ErrUnavailable, context.DeadlineExceeded)))
 	assert.Equal(t, "unknown", core.Kind(assert.AnError))
 }

@@ -100,7 +100,7 @@ func (s Spec) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads the body of a registration; an unknown field is an error that names it.
 func (s *Spec) UnmarshalJSON(b []byte) error {
 	var j specJSON
-	if err := decodeStrict("", b, &j); err != nil {
+	if err := DecodeStrict("", b, &j); err != nil {
 		return err
 	}
 	out := Spec{
@@ -285,7 +285,7 @@ func (s Spec) healthURL(in Instance, d Defaults) (string, error) {
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || len(raw) > 2048 {
-		return "", Invalid(field, raw, "use an http or https URL without credentials")
+		return "", Invalid(field, withoutCredentials(raw), "use an http or https URL without credentials")
 	}
 	if d.AllowForeignHealthURL {
 		return raw, nil
@@ -294,6 +294,15 @@ func (s Spec) healthURL(in Instance, d Defaults) (string, error) {
 		return "", Invalid(field, raw, "it must be of the instance's own host "+in.Host)
 	}
 	return raw, nil
+}
+
+// withoutCredentials is a URL, or what was meant as one, as it may stand in a message.
+func withoutCredentials(raw string) string {
+	scheme, rest, found := strings.Cut(raw, "//")
+	if at := strings.LastIndexByte(rest, '@'); found && at >= 0 {
+		return scheme + "//***" + rest[at:]
+	}
+	return raw
 }
 
 func (s Spec) resolveLiveness(in *Instance, d Defaults) (warnings []string, err error) {

@@ -104,10 +104,17 @@ func TestBadRegistrations(t *testing.T) {
 		"ttl 90000":          {`{"host":"h","port":1,"ttl":90000}`, "ttl", "2 to 86,400"},
 		"ttl text":           {`{"host":"h","port":1,"ttl":"soon"}`, "ttl", "30s"},
 		"unknown field":      {`{"host":"h","port":1,"wieght":3}`, "wieght", "no such field"},
+		"unknown by case":    {`{"host":"h","port":1,"Weight":3}`, "Weight", "no such field"},
+		"check by case":      {`{"host":"h","port":1,"check":{"Path":"/"}}`, "check.Path", "no such field"},
+		"endpoint by case":   {`{"host":"h","port":1,"endpoints":[{"name":"m","Port":1}]}`, "endpoints[0].Port", "no such field"},
+		"field twice":        {`{"host":"h","port":1,"port":2}`, "port", "twice"},
+		"check field twice":  {`{"host":"h","port":1,"check":{"path":"/a","path":"/b"}}`, "check.path", "twice"},
 		"unknown in check":   {`{"host":"h","port":1,"check":{"pth":"/"}}`, "check.pth", "no such field"},
 		"wrong type":         {`{"host":7,"port":1}`, "host", "string"},
 		"not JSON":           {`{"host":`, "", ""},
 		"health elsewhere":   {`{"host":"127.0.0.1","port":1,"health_check_url":"http://169.254.169.254/"}`, "health_check_url", "own host"},
+		"health credentials": {`{"host":"h","port":1,"health_check_url":"http://u:hunter2@h/"}`, "health_check_url", "without credentials"},
+		"health no URL":      {`{"host":"h","port":1,"health_check_url":"http://u:hunter2@h:x/"}`, "health_check_url", "http"},
 		"health not http":    {`{"host":"127.0.0.1","port":1,"health_check_url":"file:///etc/passwd"}`, "health_check_url", "http"},
 		"status unknown":     {`{"host":"h","port":1,"status":"unknown"}`, "status", "cannot be set"},
 		"status nonsense":    {`{"host":"h","port":1,"status":"great"}`, "status", "maintenance"},
@@ -136,6 +143,7 @@ func TestBadRegistrations(t *testing.T) {
 			require.ErrorAs(t, err, &fe)
 			assert.True(t, strings.HasPrefix(fe.Field, c.field), "field %q", fe.Field)
 			assert.Contains(t, err.Error(), c.says)
+			assert.NotContains(t, err.Error(), "hunter2")
 		})
 	}
 }
@@ -144,6 +152,40 @@ func TestMetadataTooLarge(t *testing.T) {
 	_, _, err := resolve(t, `{"host":"h","port":1,"metadata":{"a":"`+strings.Repeat("x", 70<<10)+`"}}`)
 	require.ErrorIs(t, err, core.ErrTooLarge)
 	assert.ErrorContains(t, err, "64 KiB")
+}
+
+// TestMetadataThatIsAcceptedCanBeReadBack holds the limit to what is kept: escapes that some JSON
+// writers use, and this one's own, must not make a stored record larger than what was allowed.
+func TestMetadataThatIsAcceptedCanBeReadBack(t *testing.T) {
+	text := func(s string) string { return strings.Repeat(s, (64<<10-len(`{"a":""}`))/len(s)) }
+	for name, raw := range map[string]string{
+		"line separators":      `{"a":"` + strings.Repeat("\u2028", 10_000) + `"}`,
+		"raw line separators":  `{"a":"` + strings.Repeat("\u2028", 20_000) + `"}`,
+		"angle brackets":       `{"a":"` + text("<") + `"}`,
+		"all brackets escaped": `{"a":"` + strings.Repeat(`\u003c`, len(text("<"))) + `"}`,
+		"white space":          `{"a":` + strings.Repeat(" ", 100<<10) + `1}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			in, _, err := resolve(t, `{"host":"h","port":1,"metadata":`+raw+`}`)
+			if name == "raw line separators" {
+				require.ErrorIs(t, err, core.ErrTooLarge, "it is kept in more bytes than it came in")
+				return
+			}
+			require.NoError(t, err)
+			body, err := core.EncodeBody(in, map[string]json.RawMessage{"later": json.RawMessage(`"<"`)})
+			require.NoError(t, err)
+			assert.Less(t, len(body), 66<<10, "nothing is escaped that need not be")
+			back := core.Instance{Service: in.Service, ID: in.ID}
+			_, err = core.DecodeBody(body, &back)
+			require.NoError(t, err)
+			assert.True(t, in.SameDescription(back))
+			spec, err := json.Marshal(core.Spec{Host: "h", Port: 1, Metadata: in.Metadata})
+			require.NoError(t, err)
+			sent, _, err := resolve(t, string(spec))
+			require.NoError(t, err, "a client may send it again")
+			assert.Equal(t, in.Metadata, sent.Metadata)
+		})
+	}
 }
 
 func TestMetadataIsCanonicalAndExact(t *testing.T) {

@@ -157,12 +157,15 @@ func TestQueriesThatHTTPHasNoParameterForBecomeFilters(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Pick(t.Context(), "s", discovery.PickOptions{Exclude: []string{"x", "y"}, Key: "k", Endpoint: "e", Policy: "p"})
 	require.NoError(t, err)
+	_, err = c.Explain(t.Context(), "s", discovery.PickOptions{Exclude: []string{"x", "y"}, Key: "k", Endpoint: "e", Policy: "p"})
+	require.NoError(t, err)
 	requests := h.requests()
-	require.Len(t, requests, 2)
+	require.Len(t, requests, 3)
+	picking := map[string]string{"filter": `(not (id in ["x", "y"]))`, "key": "k", "endpoint": "e", "policy": "p"}
 	for i, want := range []map[string]string{{
 		"status": "healthy", "tag": "t",
 		"filter": `("a" in tags || "b" in tags) && (not ("c" in tags)) && (weight > 1 || zone == "a")`,
-	}, {"filter": `(not (id in ["x", "y"]))`, "key": "k", "endpoint": "e", "policy": "p"}} {
+	}, picking, picking} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, requests[i][len("GET "):], http.NoBody)
 		require.NoError(t, err)
 		for name, value := range want {

@@ -89,9 +89,6 @@ func (c *Client) Pick(ctx context.Context, service string, o discovery.PickOptio
 	if err != nil {
 		return discovery.Picked{}, err
 	}
-	if o.Endpoint != "" {
-		query.Set("endpoint", o.Endpoint)
-	}
 	var out struct {
 		Instance core.Instance `json:"instance"`
 		URL      string        `json:"url"`
@@ -140,6 +137,9 @@ func pickQuery(o discovery.PickOptions) (url.Values, error) {
 	}
 	if o.Key != "" {
 		query.Set("key", o.Key)
+	}
+	if o.Endpoint != "" {
+		query.Set("endpoint", o.Endpoint)
 	}
 	var not string
 	if len(o.Exclude) > 0 {

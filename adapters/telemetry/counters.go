@@ -63,6 +63,12 @@ func (c *counters) add(n int64, values ...string) {
 // addKnown is add for what anybody can name: a service's name that is new does not become a
 // label.
 func (c *counters) addKnown(n int64, values ...string) {
+	var l labels
+	copy(l[:], values)
+	if found := c.find(&l); found != nil {
+		found.n.Add(n)
+		return
+	}
 	if c.byService && !c.names.known(values[0]) {
 		values[0] = other
 	}
@@ -131,7 +137,7 @@ func (n *names) known(service string) bool {
 	return ok
 }
 
-// label returns the label of a service, which is its name or "other".
+// label returns the label of a service, which is its name or "_other".
 func (n *names) label(service string) string {
 	if n.known(service) {
 		return service

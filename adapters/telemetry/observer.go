@@ -26,7 +26,7 @@ func (m *Metrics) registration(service, outcome string, took time.Duration) {
 }
 
 func (m *Metrics) discovery(service, operation, outcome string) {
-	if outcome != "ok" {
+	if outcome != "ok" || operation != "pick" { // what is picked exists, but anybody can list what does not
 		m.discoveries.addKnown(1, service, operation, outcome)
 		return
 	}
@@ -45,7 +45,7 @@ func (m *Metrics) healthCheck(in core.Instance, healthy bool, took time.Duration
 // HTTP counts a request. Route is a pattern of the API, "" for an unknown path.
 func (m *Metrics) HTTP(route string, status int, took time.Duration) {
 	if route == "" {
-		route = other
+		route = "other"
 	}
 	m.requesting.record(context.Background(), took.Seconds(), route, strconv.Itoa(status))
 }

@@ -25,8 +25,8 @@ const Scope = "github.com/marketprism/prism"
 // defaultMaxServices is how many service names become labels.
 const defaultMaxServices = 1000
 
-// other is the label of what is beyond the cap.
-const other = "other"
+// other is the label of what is beyond the cap. No service can have this name.
+const other = "_other"
 
 // seconds are the bounds of every histogram: from a map's time to a store's timeout.
 var seconds = []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
@@ -37,7 +37,7 @@ type Options struct {
 	// (monitoring.metrics_labels.service).
 	Services bool
 	// MaxServices is how many names become labels; those that come later share the label
-	// "other". 0 means 1,000.
+	// "_other". 0 means 1,000.
 	MaxServices int
 }
 

@@ -105,13 +105,18 @@ func TestWhatTheCoreDoesIsCounted(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.Pick(t.Context(), "nobody", discovery.PickOptions{})
 	require.ErrorIs(t, err, core.ErrNotFound)
+	_, _, err = c.Instances(t.Context(), "nobody", discovery.Query{})
+	require.NoError(t, err, "an unknown service lists as empty")
+	_, err = c.Register(t.Context(), discovery.Spec{Service: "other", Host: "127.0.0.1"})
+	require.ErrorIs(t, err, core.ErrInvalid)
 	m.Observer().HealthCheck(b.Instance(), false, time.Millisecond)
 
 	got := collect()
 	assert.InDelta(t, 2, got["service_discovery_registrations_total{outcome=ok,service=api}"], 0)
-	assert.InDelta(t, 1, got["service_discovery_registrations_total{outcome=invalid_argument,service=other}"], 0, "a name that never registered is no label")
+	assert.InDelta(t, 2, got["service_discovery_registrations_total{outcome=invalid_argument,service=_other}"], 0, "a name that never registered is no label")
+	assert.InDelta(t, 1, got["service_discovery_discoveries_total{operation=instances,outcome=ok,service=_other}"], 0)
 	assert.InDelta(t, 1, got["service_discovery_discoveries_total{operation=pick,outcome=ok,service=api}"], 0)
-	assert.InDelta(t, 1, got["service_discovery_discoveries_total{operation=pick,outcome=not_found,service=other}"], 0)
+	assert.InDelta(t, 1, got["service_discovery_discoveries_total{operation=pick,outcome=not_found,service=_other}"], 0)
 	assert.InDelta(t, 1, got["service_discovery_health_checks_total{result=unhealthy,service=api}"], 0)
 	assert.InDelta(t, 2, got["prism_registration_duration_seconds{outcome=ok}"], 0)
 	assert.InDelta(t, 1, got["service_discovery_instances_active{service=api,status=unknown}"], 0)
@@ -148,8 +153,8 @@ func TestServicesAreLabelsOnlyWhenAskedForAndOnlySoMany(t *testing.T) {
 				return
 			}
 			assert.InDelta(t, 1, got["service_discovery_registrations_total{outcome=ok,service=s1}"], 0)
-			assert.InDelta(t, 3, got["service_discovery_registrations_total{outcome=ok,service=other}"], 0)
-			assert.InDelta(t, 3, got["service_discovery_instances_active{service=other,status=unknown}"], 0)
+			assert.InDelta(t, 3, got["service_discovery_registrations_total{outcome=ok,service=_other}"], 0)
+			assert.InDelta(t, 3, got["service_discovery_instances_active{service=_other,status=unknown}"], 0)
 		})
 	}
 }

@@ -15,9 +15,11 @@ type Rules struct {
 	HealthRequired bool
 	// Filter admits only what it selects.
 	Filter core.Filter
+	// Endpoint admits only what has a further endpoint of this name; "" asks for none.
+	Endpoint string
 	// PanicThreshold is the part of the instances in play, from 0 to 1, below which so few are
 	// healthy that health is ignored rather than overload them; 0 is off. In play is all
-	// that is not taken out by its declared state, its weight or the filter.
+	// that is not taken out by its declared state, its weight, the filter or the endpoint.
 	PanicThreshold float64
 }
 
@@ -100,6 +102,11 @@ func (r Rules) bars(in *core.Instance) string {
 	}
 	if !r.Filter.Match(*in) {
 		return "filtered out"
+	}
+	if r.Endpoint != "" {
+		if _, has := in.Endpoints.Get(r.Endpoint); !has {
+			return "no endpoint " + r.Endpoint
+		}
 	}
 	return ""
 }

@@ -175,6 +175,35 @@ func TestPickExcludesAndFilters(t *testing.T) {
 	})
 }
 
+func TestPickByEndpointChoosesAmongThoseThatHaveIt(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, p *prober) {
+		with := spec("with", 1)
+		with.Endpoints = []discovery.Endpoint{{Name: "metrics", Port: 9000}}
+		register(t, c, with)
+		register(t, c, spec("without", 1))
+		sleep(2 * time.Second)
+		metrics := discovery.PickOptions{Endpoint: "metrics"}
+		for range 4 {
+			u, err := c.URL(t.Context(), "svc", metrics)
+			require.NoError(t, err)
+			assert.Equal(t, "http://127.0.0.1:9000", u)
+		}
+		assert.Equal(t, map[string]int{"with": 2, "without": 2}, picks(t, c, 4, discovery.PickOptions{}))
+		why, err := c.Explain(t.Context(), "svc", metrics)
+		require.NoError(t, err)
+		assert.Equal(t, discovery.Explanation{ID: "without", Reason: "no endpoint metrics"}, why[1])
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{Endpoint: "admin"})
+		require.ErrorIs(t, err, discovery.ErrNotFound)
+		require.ErrorContains(t, err, "admin")
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{Endpoint: "a/b"})
+		require.ErrorIs(t, err, discovery.ErrInvalid)
+		p.set("with", true)
+		sleep(time.Minute)
+		_, err = c.Pick(t.Context(), "svc", metrics)
+		require.ErrorIs(t, err, discovery.ErrNoEligible, "it exists, and may get no traffic")
+	})
+}
+
 func TestWaitIsWokenByTheChange(t *testing.T) {
 	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
 		type answer struct {

@@ -20,7 +20,7 @@ import (
 type PickOptions struct {
 	Policy   string // default the client's
 	Key      string // for policies that go by a key
-	Endpoint string // the name of a further endpoint whose URL is wanted; default the primary one
+	Endpoint string // the name of a further endpoint: one that has it is picked, for its URL; default the primary one
 	Filter   Filter
 	Exclude  []string // ids not to pick, such as those that just failed
 }
@@ -47,8 +47,8 @@ type pickers struct {
 }
 
 type pickKey struct {
-	service, policy, filter string
-	healthRequired          bool
+	service, policy, filter, endpoint string
+	healthRequired                    bool
 }
 
 type pickCell struct {
@@ -90,21 +90,27 @@ func (p *pickers) cell(key pickKey) *pickCell {
 	return cell
 }
 
-func (c *Client) rules(f Filter) balance.Rules {
-	return balance.Rules{HealthRequired: c.live.Load().healthRequired, Filter: f}
+func (c *Client) rules(f Filter, endpoint string) balance.Rules {
+	return balance.Rules{HealthRequired: c.live.Load().healthRequired, Filter: f, Endpoint: endpoint}
 }
 
-func (c *Client) policy(name string) (balance.Policy, error) {
-	if name == "" {
+// picking checks what is asked for, and gives the policy to pick by.
+func (c *Client) picking(o PickOptions) (balance.Policy, error) {
+	if o.Endpoint != "" {
+		if err := core.ValidateName("endpoint", o.Endpoint); err != nil {
+			return "", err
+		}
+	}
+	if o.Policy == "" {
 		return c.live.Load().policy, nil
 	}
-	return balance.ParsePolicy("policy", name)
+	return balance.ParsePolicy("policy", o.Policy)
 }
 
 // rotation returns what the current snapshot comes to.
-func (c *Client) rotation(service string, policy balance.Policy, f Filter) (*rotation, error) {
-	rules := c.rules(f)
-	cell := c.pickers.cell(pickKey{service, string(policy), f.String(), rules.HealthRequired})
+func (c *Client) rotation(service string, policy balance.Policy, f Filter, endpoint string) (*rotation, error) {
+	rules := c.rules(f, endpoint)
+	cell := c.pickers.cell(pickKey{service, string(policy), f.String(), endpoint, rules.HealthRequired})
 	snap := c.registry.Snapshot(service)
 	if r := cell.now.Load(); r != nil && r.snap == snap {
 		return r, nil
@@ -123,7 +129,11 @@ func (c *Client) rotation(service string, policy balance.Policy, f Filter) (*rot
 			in := &instances[i]
 			r.cands = append(r.cands, balance.Candidate{ID: in.ID, Weight: in.Weight, Zone: in.Zone})
 			r.eligible = append(r.eligible, int32(i)) //nolint:gosec // a service has fewer than 2^31 instances
-			r.urls = append(r.urls, in.BaseURL())
+			url := in.BaseURL()
+			if ep, ok := in.Endpoints.Get(endpoint); ok {
+				url = ep.URL()
+			}
+			r.urls = append(r.urls, url)
 		}
 	}
 	if old != nil && old.picker.Same(r.cands) {
@@ -139,9 +149,9 @@ func (c *Client) rotation(service string, policy balance.Policy, f Filter) (*rot
 	return r, nil
 }
 
-// Pick chooses an eligible instance. Errors: ErrNotFound (no such service), ErrNoEligible
-// (none of its instances may receive traffic), ErrUnavailable (the store has never answered),
-// ErrInvalid.
+// Pick chooses an eligible instance. Errors: ErrNotFound (no such service, or no instance with
+// that endpoint), ErrNoEligible (none of its instances may receive traffic), ErrUnavailable (the store has
+// never answered), ErrInvalid.
 func (c *Client) Pick(_ context.Context, service string, o PickOptions) (Picked, error) {
 	p, err := c.pick(service, o)
 	c.discovered(service, "pick", err)
@@ -149,11 +159,11 @@ func (c *Client) Pick(_ context.Context, service string, o PickOptions) (Picked,
 }
 
 func (c *Client) pick(service string, o PickOptions) (Picked, error) {
-	policy, err := c.policy(o.Policy)
+	policy, err := c.picking(o)
 	if err != nil {
 		return Picked{}, err
 	}
-	r, err := c.rotation(service, policy, o.Filter)
+	r, err := c.rotation(service, policy, o.Filter, o.Endpoint)
 	if err != nil {
 		return Picked{}, err
 	}
@@ -161,15 +171,7 @@ func (c *Client) pick(service string, o PickOptions) (Picked, error) {
 	if i < 0 {
 		return Picked{}, c.whyNone(service, r, o)
 	}
-	p := Picked{Instance: r.snap.At(int(r.eligible[i])), URL: r.urls[i], Freshness: c.registry.Freshness()}
-	if o.Endpoint != "" {
-		ep, ok := p.Instance.Endpoints.Get(o.Endpoint)
-		if !ok {
-			return Picked{}, fmt.Errorf("%w: instance %s of service %s has no endpoint %q", core.ErrNotFound, p.Instance.ID, service, o.Endpoint)
-		}
-		p.URL = ep.URL()
-	}
-	return p, nil
+	return Picked{Instance: r.snap.At(int(r.eligible[i])), URL: r.urls[i], Freshness: c.registry.Freshness()}, nil
 }
 
 // pick returns the index of a candidate, −1 for none.
@@ -204,7 +206,22 @@ func (c *Client) whyNone(service string, r *rotation, o PickOptions) error {
 	case len(o.Exclude) > 0 && len(r.cands) > 0:
 		return fmt.Errorf("%w: all %d eligible instances of service %s are excluded", core.ErrNoEligible, len(r.cands), service)
 	}
-	return fmt.Errorf("%w: service %s has %d instances, and none may receive traffic", core.ErrNoEligible, service, r.snap.Len())
+	if o.Endpoint != "" && c.lacksEndpoint(r.snap, o) {
+		return fmt.Errorf("%w: no instance of service %s has an endpoint %q", core.ErrNotFound, service, o.Endpoint)
+	}
+	return fmt.Errorf("%w: none of the instances of service %s, %d in all, may receive traffic", core.ErrNoEligible, service, r.snap.Len())
+}
+
+// lacksEndpoint reports whether the endpoint is all that is missing: no instance has it, and
+// without it one would be picked.
+func (c *Client) lacksEndpoint(snap *Snapshot, o PickOptions) bool {
+	instances := snap.Instances()
+	for i := range instances {
+		if _, has := instances[i].Endpoints.Get(o.Endpoint); has {
+			return false
+		}
+	}
+	return slices.ContainsFunc(balance.Judge(instances, c.rules(o.Filter, "")), func(v balance.Verdict) bool { return v.Eligible })
 }
 
 func (c *Client) neverSynced() error {
@@ -226,7 +243,7 @@ func (c *Client) Explain(_ context.Context, service string, o PickOptions) ([]Ex
 	if err := core.ValidateName("service", service); err != nil {
 		return nil, err
 	}
-	policy, err := c.policy(o.Policy)
+	policy, err := c.picking(o)
 	if err != nil {
 		return nil, err
 	}
@@ -241,7 +258,7 @@ func (c *Client) Explain(_ context.Context, service string, o PickOptions) ([]Ex
 	out := make([]Explanation, len(instances))
 	var cands []balance.Candidate
 	var at []int
-	for i, v := range balance.Judge(instances, c.rules(o.Filter)) {
+	for i, v := range balance.Judge(instances, c.rules(o.Filter, o.Endpoint)) {
 		in := &instances[i]
 		out[i] = Explanation{ID: in.ID, Eligible: v.Eligible, Reason: v.Reason}
 		if v.Eligible {

@@ -25,7 +25,7 @@ func (c *Client) Wait(ctx context.Context, service string, n int, q Query) (inst
 		changed := c.registry.Changed()
 		all := c.registry.Snapshot(service).Instances()
 		instances = nil
-		for i, v := range balance.Judge(all, c.rules(q.Filter)) {
+		for i, v := range balance.Judge(all, c.rules(q.Filter, "")) {
 			if v.Eligible && q.Match(all[i]) {
 				instances = append(instances, all[i])
 			}

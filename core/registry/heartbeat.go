@@ -6,6 +6,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -188,10 +189,10 @@ func (r *Registry) own(ctx context.Context, token string, key core.Key) (ports.R
 		}
 	case "":
 	default:
-		return ports.Record{}, lease, state.Err()
+		return ports.Record{}, lease, lost(state, lease.Key)
 	}
 	rec, state := r.adopt(ctx, lease)
-	return rec, lease, state.Err()
+	return rec, lease, lost(state, lease.Key)
 }
 
 // Held lists the keys of what this process keeps alive, sorted.
@@ -212,4 +213,19 @@ func (r *Registry) Held() []core.Key {
 		return 0
 	})
 	return keys
+}
+
+// lost is the error of a lease that is not renewed, with what its holder does now.
+func lost(state core.HeartbeatState, key core.Key) error {
+	err := state.Err()
+	switch state {
+	case core.HeartbeatSuperseded:
+		return fmt.Errorf("%w: a newer registration owns %s; stop, or register again to take it over", err, key)
+	case core.HeartbeatDeregistered:
+		return fmt.Errorf("%w: somebody removed %s; stop, or register again", err, key)
+	case core.HeartbeatExpired, core.HeartbeatUnknown:
+		return fmt.Errorf("%w: this lease of %s is not in force; register again", err, key)
+	case core.HeartbeatRenewed, core.HeartbeatUnavailable:
+	}
+	return err
 }

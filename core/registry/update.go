@@ -69,7 +69,7 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 
 func stillOwn(rec ports.Record, lease core.Lease, ifMatch core.Revision) error {
 	if rec.Generation != lease.Generation {
-		return core.ErrSuperseded
+		return lost(core.HeartbeatSuperseded, rec.Key)
 	}
 	return matches(rec, ifMatch)
 }
@@ -145,7 +145,7 @@ const maxReason = 1024
 
 func (r *Registry) mayDeclare(rec ports.Record, lease core.Lease, wanted ports.DeclaredState, req StatusRequest) error {
 	if req.Lease != "" && rec.Generation != lease.Generation {
-		return core.ErrSuperseded
+		return lost(core.HeartbeatSuperseded, rec.Key)
 	}
 	drained := rec.State.ByOperator && rec.State.Declared == core.DeclaredMaintenance
 	if drained && !wanted.ByOperator && wanted.Declared != core.DeclaredStopping {
@@ -232,9 +232,9 @@ func (r *Registry) leaving(ctx context.Context, req DeregisterRequest) (rec port
 	}
 	switch {
 	case rec.Generation.Compare(lease.Generation) > 0:
-		return rec, lease, core.ErrSuperseded
+		return rec, lease, lost(core.HeartbeatSuperseded, rec.Key)
 	case rec.Generation != lease.Generation, !lease.Matches(rec.LeaseHash):
-		return rec, lease, core.ErrLeaseExpired
+		return rec, lease, lost(core.HeartbeatExpired, rec.Key)
 	}
 	return rec, lease, nil
 }

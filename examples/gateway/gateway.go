@@ -95,14 +95,14 @@ func (g *gateway) deliver(r *http.Request, picked discovery.Picked, path string)
 	return g.next.RoundTrip(out)
 }
 
-// mayRepeat reports whether trying again can do no harm: the request never reached the
-// instance, or carries nothing and changes nothing (RFC 9110, section 9.2).
+// mayRepeat reports whether trying again can do no harm: the request carries nothing, and never
+// reached the instance or changes nothing (RFC 9110, section 9.2).
 func mayRepeat(r *http.Request, err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return r.Body == nil || r.Body == http.NoBody
+	if r.Body != nil && r.Body != http.NoBody {
+		return false // it is read, and gone
 	}
-	return r.Method == http.MethodGet || r.Method == http.MethodHead
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" || r.Method == http.MethodGet || r.Method == http.MethodHead
 }
 
 func (g *gateway) count(id string, retries int) {

@@ -68,6 +68,19 @@ func (a *API) refuse(r *http.Request) *problem.Error {
 	if err := a.origin.Check(r); err != nil {
 		return problem.New(problem.CodePermission, http.StatusForbidden, "a web page of another origin may not do this: "+err.Error())
 	}
+	return refusePath(r)
+}
+
+// refusePath answers for paths that ServeMux would clean and redirect to another route: a name
+// in them is empty, or made of dots.
+func refusePath(r *http.Request) *problem.Error {
+	path := r.URL.EscapedPath()
+	for _, bad := range []string{"//", "/./", "/../"} {
+		if strings.Contains(path, bad) || strings.HasSuffix(path, bad[:len(bad)-1]) && len(bad) > 2 {
+			fe := core.Invalid("path", path, "a part of it is empty or dots only; a name has 1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit")
+			return problem.From(fe, nil)
+		}
+	}
 	return nil
 }
 

@@ -92,7 +92,37 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	defer res.Body.Close()
 	assert.Equal(t, 413, res.StatusCode)
-	wantProblem(t, h.call("POST", "/v1/services/api/instances", ""), 400, "invalid_argument")
+	assert.Equal(t, "body", wantProblem(t, h.call("POST", "/v1/services/api/instances", ""), 400, "invalid_argument", "send a JSON object"))
+}
+
+// TestPathsWithoutANameAreNotRedirected holds an empty name in a path to the same answer as any
+// other that is not allowed: a redirect would lead to another route, or to none.
+func TestPathsWithoutANameAreNotRedirected(t *testing.T) {
+	h := newHost(t)
+	for _, tc := range []struct{ method, path string }{
+		{"POST", "/v1/services//instances"},
+		{"GET", "/v1/services//instances"},
+		{"GET", "/v1/services//pick?policy=round_robin"},
+		{"PUT", "/v1/services/api/instances//status"},
+		{"GET", "/v1/services/../instances"},
+		{"GET", "/v1/services/./instances"},
+		{"DELETE", "/v1/services/api/instances/.."},
+		{"GET", "//v1/services"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), tc.method, h.url+tc.path, strings.NewReader(`{"host":"a","port":1}`))
+		require.NoError(t, err)
+		res, err := h.http.Transport.RoundTrip(req) // follows no redirect
+		require.NoError(t, err)
+		raw, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		assert.Equal(t, 422, res.StatusCode, tc.path)
+		assert.Equal(t, "application/problem+json", res.Header.Get("Content-Type"), tc.path)
+		for _, say := range []string{`"invalid_argument"`, `"location":"path"`, "1–128"} {
+			assert.Contains(t, string(raw), say, tc.path)
+		}
+	}
+	wantProblem(t, h.call("GET", "/v1/services/a%2F%2Fb/instances", ""), 422, "invalid_argument", `'/'`)
 }
 
 func TestNamesInPathsAreChecked(t *testing.T) {
@@ -129,16 +159,16 @@ func TestQueriesAreChecked(t *testing.T) {
 	h := newHost(t)
 	h.register("api", "api-1")
 	for query, want := range map[string][2]string{
-		"services?limit=0":                           {"query.limit", "0"},
-		"services?limit=abc":                         {"query.limit", "abc"},
+		"services?limit=0":                           {"query.limit", "0 is not allowed; use 1 or more"},
+		"services?limit=abc":                         {"query.limit", "use a whole number"},
 		"services?cursor=%2F":                        {"query.cursor", "next_cursor"},
-		"services?tag=a":                             {"query.tag", "unknown"},
+		"services?tag=a":                             {"query.tag", "tag: there is no such parameter"},
 		"services/api/instances?status=up":           {"query.status", "healthy"},
 		"services/api/instances?tag=a%2Fb":           {"query.tag", `'/'`},
 		"services/api/instances?filter=version+%3D":  {"query.filter", "does not parse"},
 		"services/api/instances?filter=weight":       {"query.filter", "bool"},
 		"services/api/instances?filter=nosuch+%3D+1": {"query.filter", "nosuch"},
-		"services/api/instances?tags=a":              {"query.tags", "unknown"},
+		"services/api/instances?tags=a":              {"query.tags", "no such parameter"},
 		"services/api/instances?limit=-1":            {"query.limit", "-1"},
 		"services/api/pick?policy=best":              {"query.policy", "best"},
 		"services/api/pick?filter=%28":               {"query.filter", "does not parse"},
@@ -146,7 +176,7 @@ func TestQueriesAreChecked(t *testing.T) {
 		"services/api/wait?timeout=1h":               {"query.timeout", "300"},
 		"services/api/wait?timeout=soon":             {"query.timeout", "soon"},
 		"services/api/wait?timeout=-1":               {"query.timeout", "300"},
-		"events?limit=1001":                          {"query.limit", "1001"},
+		"events?limit=1001":                          {"query.limit", "1001 is not allowed; use at most 1000"},
 		"events?type=service_exploded":               {"query.type", "service_registered"},
 	} {
 		t.Run(query, func(t *testing.T) {

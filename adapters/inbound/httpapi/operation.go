@@ -113,10 +113,13 @@ func translateHuma(_ huma.Context, _ string, v any) (any, error) {
 	if m.Status >= http.StatusInternalServerError {
 		return problem.New(problem.CodeInternal, m.Status, "the host failed; its log says more"), nil
 	}
+	if len(m.Errors) == 0 && m.Status == http.StatusBadRequest { // what huma reads of a body is whether there is one
+		return malformed("it is empty; send a JSON object"), nil
+	}
 	d := problem.New(code, m.Status, m.Detail)
 	for i, e := range m.Errors {
-		f := problem.Field{Location: e.Location, Message: e.Message}
-		if e.Value != nil {
+		f := problem.Field{Location: e.Location, Message: inOurWords(e.Message)}
+		if e.Value != nil && e.Value != "" {
 			f.Value = core.Invalid("", e.Value, "").Given
 		}
 		d.Errors = append(d.Errors, f)
@@ -126,6 +129,24 @@ func translateHuma(_ huma.Context, _ string, v any) (any, error) {
 		}
 	}
 	return d, nil
+}
+
+// inOurWords says what is allowed, where huma says what is wrong.
+func inOurWords(message string) string {
+	if least, found := strings.CutPrefix(message, "expected number >= "); found {
+		return "use " + least + " or more"
+	}
+	if most, found := strings.CutPrefix(message, "expected number <= "); found {
+		return "use at most " + most
+	}
+	switch message {
+	case "invalid integer":
+		return "use a whole number"
+	case "unknown query parameter":
+		return "there is no such parameter; /openapi.json lists what there is"
+	default:
+		return message
+	}
 }
 
 // locator says where in a request the fields of errors stand.
@@ -148,13 +169,15 @@ func locator(method, path string) func(field string) string {
 	}
 }
 
+// malformed is the problem of a body that is no JSON.
+func malformed(why string) *problem.Error {
+	why = "it is not valid JSON: " + why
+	return problem.New(problem.CodeInvalid, http.StatusBadRequest, "body: "+why, problem.Field{Location: "body", Message: why})
+}
+
 // decode reads a JSON body. What is not JSON is a problem of status 400, what does not
 // fit is a core.FieldError.
 func decode(body []byte, into any) error {
-	malformed := func(why string) error {
-		return problem.New(problem.CodeInvalid, http.StatusBadRequest, "body: it is not valid JSON: "+why,
-			problem.Field{Location: "body", Message: "it is not valid JSON: " + why})
-	}
 	var whole json.RawMessage
 	switch err := json.Unmarshal(body, &whole); {
 	case len(bytes.TrimSpace(body)) == 0:
@@ -167,23 +190,5 @@ func decode(body []byte, into any) error {
 	case !utf8.Valid(body):
 		return malformed("it is not UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
-	if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		field := te.Field
-		if field == "" {
-			field = "body"
-		}
-		return core.Invalid(field, "a JSON "+te.Value, "the OpenAPI document says what it is")
-	}
-	if fe, ok := errors.AsType[*core.FieldError](err); ok && fe.Field == "" {
-		fe.Field = "body"
-	}
-	if err != nil {
-		if name, found := strings.CutPrefix(err.Error(), "json: unknown field "); found {
-			return &core.FieldError{Field: strings.Trim(name, `"`), Allowed: "there is no such field"}
-		}
-	}
-	return err
+	return core.DecodeStrict("", body, into)
 }

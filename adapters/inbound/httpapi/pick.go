@@ -15,15 +15,11 @@ import (
 
 // Choice is what limits whom to choose.
 type Choice struct {
-	Service string `path:"service" doc:"1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit."`
-	Policy  string `query:"policy" doc:"How to balance; default the host's." example:"weighted_round_robin"`
-	Key     string `query:"key" doc:"For policies that send equal keys to the same instance."`
-	Filter  string `query:"filter" doc:"An expression of the filter language: only instances that it selects."`
-}
-
-type pickInput struct {
-	Choice
-	Endpoint string `query:"endpoint" doc:"The name of the endpoint that the url is of; default the primary one."`
+	Service  string `path:"service" doc:"1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit."`
+	Policy   string `query:"policy" doc:"How to balance; default the host's." example:"weighted_round_robin"`
+	Key      string `query:"key" doc:"For policies that send equal keys to the same instance."`
+	Filter   string `query:"filter" doc:"An expression of the filter language: only instances that it selects."`
+	Endpoint string `query:"endpoint" doc:"The name of a further endpoint: only instances that have it, and the url is of it. Default the primary one."`
 }
 
 type pickOutput struct{ Body picked }
@@ -82,17 +78,16 @@ func (in Choice) options() (o discovery.PickOptions, err error) {
 	if err := core.ValidateName("service", in.Service); err != nil {
 		return o, err
 	}
-	o.Policy, o.Key = in.Policy, in.Key
+	o.Policy, o.Key, o.Endpoint = in.Policy, in.Key, in.Endpoint
 	o.Filter, err = core.ParseFilter(in.Filter)
 	return o, err
 }
 
-func (a *API) pick(ctx context.Context, in *pickInput) (*pickOutput, error) {
+func (a *API) pick(ctx context.Context, in *Choice) (*pickOutput, error) {
 	o, err := in.options()
 	if err != nil {
 		return nil, err
 	}
-	o.Endpoint = in.Endpoint
 	p, err := a.client.Pick(ctx, in.Service, o)
 	if err != nil {
 		return nil, err

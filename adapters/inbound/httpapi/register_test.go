@@ -1,6 +1,7 @@
 package httpapi_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strings"
 	"testing"
@@ -47,13 +48,28 @@ func TestPutRegistersTakesOverAndUpdates(t *testing.T) {
 	old, lease := dig[string](t, first.body, "lease", "id"), dig[string](t, second.body, "lease", "id")
 	assert.NotEqual(t, old, lease)
 
-	wantProblem(t, h.call("PUT", api1, `{"host":"10.0.0.9","port":8080}`, "Prism-Lease", old), 409, "lease_superseded")
+	wantProblem(t, h.call("PUT", api1, `{"host":"10.0.0.9","port":8080}`, "Prism-Lease", old), 409, "lease_superseded", "api/api-1", "stop")
+	wantProblem(t, h.call("DELETE", api1, "", "Prism-Lease", old), 409, "lease_superseded", "api/api-1", "stop")
+	wantProblem(t, h.call("PUT", api1+"/status", `{"status":"stopping"}`, "Prism-Lease", old), 409, "lease_superseded", "api/api-1", "stop")
+	wrong := strings.Split(lease, ".")[0] + "." + base64.RawURLEncoding.EncodeToString([]byte(forged(t, lease)))
+	wantProblem(t, h.call("DELETE", api1, "", "Prism-Lease", wrong), 410, "lease_expired", "api/api-1", "register")
 	h.want(200, "PUT", api1+"/status", `{"status":"maintenance","reason":"test"}`)
 	updated := h.want(200, "PUT", api1, `{"host":"10.0.0.9","port":9090,"status":"up"}`, "Prism-Lease", lease)
 	assert.Equal(t, "10.0.0.9:9090", dig[string](t, updated.body, "instance", "address"))
 	assert.Equal(t, "maintenance", dig[string](t, updated.body, "instance", "status"), "an update leaves the status alone")
 	assert.Equal(t, lease, dig[string](t, updated.body, "lease", "id"))
 	assert.Contains(t, dig[string](t, updated.body, "warnings", 0), "status")
+}
+
+// forged gives the content of a lease with another secret.
+func forged(t *testing.T, lease string) string {
+	t.Helper()
+	_, encoded, found := strings.Cut(lease, ".")
+	require.True(t, found)
+	content, err := base64.RawURLEncoding.DecodeString(encoded)
+	require.NoError(t, err)
+	at := strings.LastIndexByte(string(content), '/')
+	return string(content[:at+1]) + strings.Repeat("0", len(content)-at-1)
 }
 
 func TestCreateOnly(t *testing.T) {
