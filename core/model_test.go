@@ -118,8 +118,11 @@ func TestStatusSets(t *testing.T) {
 
 // Fault 26: a read handed out the internal list.
 func TestFault26WhatIsHandedOutIsACopy(t *testing.T) {
-	tags, err := core.NewTags("b", "a", "b")
+	own := []string{"b", "a", "b"}
+	tags, err := core.NewTags(own...)
 	require.NoError(t, err)
+	assert.Equal(t, []string{"b", "a", "b"}, own)
+	own[0], own[1] = "changed", "too"
 	tags.Strings()[0] = "changed"
 	assert.Equal(t, []string{"a", "b"}, tags.Strings())
 	assert.True(t, tags.Has("b"))

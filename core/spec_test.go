@@ -68,6 +68,15 @@ func TestFault27SchemesAndIPv6(t *testing.T) {
 	assert.Equal(t, "[::1]:50051", in.Address())
 	assert.Equal(t, core.CheckGRPC, in.Check.Type)
 	assert.Equal(t, "svc---1-50051", in.ID)
+	assert.Equal(t, "http://[::1]:50051/health", in.HealthCheckURL)
+	in, _, err = resolve(t, `{"host":"[::1]","port":443,"scheme":"https","endpoints":[{"name":"m","port":9,"scheme":"tcp"},{"name":"o","port":9,"host":"fd00::1"}]}`)
+	require.NoError(t, err)
+	assert.Equal(t, "https://[::1]:443", in.BaseURL())
+	assert.Equal(t, "https://[::1]:443/health", in.HealthCheckURL)
+	m, _ := in.Endpoints.Get("m")
+	assert.Equal(t, "tcp://[::1]:9", m.URL())
+	o, _ := in.Endpoints.Get("o")
+	assert.Equal(t, "http://[fd00::1]:9", o.URL())
 	in, _, err = resolve(t, `{"host":"[::ffff:127.0.0.1]","port":1,"scheme":"tcp"}`)
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.1", in.Host)
@@ -218,6 +227,46 @@ func TestWildcardBecomesTheCaller(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "127.0.0.9", in.Host)
 	assert.Contains(t, warnings[0], "127.0.0.9")
+}
+
+func TestDeregisterAfterByDefault(t *testing.T) {
+	for body, want := range map[string]time.Duration{
+		`"ttl":40`:                                             40 * time.Second,
+		`"ttl":40,"keepalive":"auto"`:                          0,
+		`"check":{"type":"none"}`:                              0,
+		`"check":{"type":"tcp"}`:                               300 * time.Second,
+		`"check":{"deregister_after":0}`:                       0,
+		`"keepalive":"auto","check":{"deregister_after":"1m"}`: time.Minute,
+	} {
+		in, _, err := resolve(t, `{"host":"h","port":1,`+body+`}`)
+		require.NoError(t, err)
+		assert.Equal(t, want, in.Check.DeregisterAfter, body)
+	}
+}
+
+func TestOnlyTheDefaultCheckTakes404AsAlive(t *testing.T) {
+	for body, want := range map[string]bool{
+		`"check":{"interval":5}`:                true,
+		`"check":{"type":"http"}`:               false,
+		`"check":{"path":"/alive"}`:             false,
+		`"health_check_url":"http://h:1/alive"`: false,
+		`"check":{"expect_status":"200"}`:       false,
+	} {
+		in, _, err := resolve(t, `{"host":"h","port":1,`+body+`}`)
+		require.NoError(t, err)
+		assert.Equal(t, want, in.Check.PassesStatus(404), body)
+		assert.Equal(t, want, in.Check.PassesStatus(405), body)
+	}
+}
+
+func TestCheckTypeFollowsTheScheme(t *testing.T) {
+	for scheme, want := range map[string]core.CheckType{
+		"http": core.CheckHTTP, "HTTPS": core.CheckHTTP, "grpc": core.CheckGRPC, "grpcs": core.CheckGRPC, "redis": core.CheckTCP,
+	} {
+		in, _, err := core.Spec{Service: "svc", Host: "h", Port: 1, Scheme: scheme}.Resolve(core.StandardDefaults())
+		require.NoError(t, err)
+		assert.Equal(t, want, in.Check.Type, scheme)
+	}
 }
 
 func TestLongDerivedIDsAreCutWithAHash(t *testing.T) {

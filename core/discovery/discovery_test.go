@@ -118,6 +118,11 @@ func TestFault05OnlyEligibleInstancesArePickedAndWaitedFor(t *testing.T) {
 		drained := register(t, c, spec("drained", 10))
 		good := register(t, c, spec("good", 10))
 		require.NoError(t, drained.Drain(t.Context(), "disk swap"))
+		starting := spec("starting", 10)
+		starting.Status, starting.Check = "starting", &core.Check{Type: core.CheckNone}
+		register(t, c, starting)
+		leaving := register(t, c, spec("stopping", 10))
+		require.NoError(t, leaving.SetStatus(t.Context(), "stopping", ""))
 		sleep(2 * time.Minute)
 		assert.Equal(t, map[string]int{"good": 20}, picks(t, c, 20, discovery.PickOptions{}))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -129,11 +134,15 @@ func TestFault05OnlyEligibleInstancesArePickedAndWaitedFor(t *testing.T) {
 
 		why, err := c.Explain(t.Context(), "svc", discovery.PickOptions{})
 		require.NoError(t, err)
-		require.Len(t, why, 3)
+		require.Len(t, why, 5)
 		assert.Equal(t, "drained", why[0].ID)
 		assert.Contains(t, why[0].Reason, "disk swap")
 		assert.InDelta(t, 1.0, why[1].Share, 1e-9)
-		assert.False(t, why[2].Eligible)
+		for _, w := range why[2:] {
+			assert.False(t, w.Eligible, w.ID)
+		}
+		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{Exclude: []string{"good"}})
+		require.ErrorIs(t, err, discovery.ErrNoEligible)
 
 		require.NoError(t, good.Close(t.Context()))
 		_, err = c.Pick(t.Context(), "svc", discovery.PickOptions{})
@@ -417,7 +426,12 @@ func TestFault13StoreThatNeverAnsweredIsNoEmptyRegistry(t *testing.T) {
 		require.ErrorIs(t, err, discovery.ErrUnavailable)
 		_, _, err = c.Instance(discovery.Key{Service: "svc", ID: "a"})
 		require.ErrorIs(t, err, discovery.ErrUnavailable)
+		_, err = c.Explain(t.Context(), "svc", discovery.PickOptions{})
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
 		_, fresh := c.Services(t.Context())
+		assert.True(t, fresh.Stale)
+		_, fresh, err = c.Instances(t.Context(), "svc", discovery.Query{})
+		require.NoError(t, err)
 		assert.True(t, fresh.Stale)
 		require.ErrorIs(t, c.Ready(t.Context()), discovery.ErrUnavailable)
 		w, err := c.Watch()

@@ -30,6 +30,27 @@ type entry struct {
 	extra   map[string]json.RawMessage // fields of the body that this version does not know
 	in      *core.Instance
 	leaving *leaving // the store says it is gone, and we wait before we believe it
+	// unhealthySince is when this process first saw the instance shown as unhealthy, by its own
+	// clock; zero while it is not. It goes on over updates and over adoptions by anybody.
+	unhealthySince time.Time
+}
+
+// age takes over since when the instance is unhealthy. What is drained or leaving is
+// not counted: no check ends a maintenance.
+func (e *entry) age(old *entry) {
+	if e.in.Status() != core.StatusUnhealthy {
+		return
+	}
+	e.unhealthySince = time.Now()
+	if old != nil && old.rec.Generation == e.rec.Generation && !old.unhealthySince.IsZero() {
+		e.unhealthySince = old.unhealthySince
+	}
+}
+
+// critical reports whether an instance has been unhealthy for deregister_after.
+func (e *entry) critical() bool {
+	after := e.in.Check.DeregisterAfter
+	return after > 0 && !e.unhealthySince.IsZero() && time.Since(e.unhealthySince) >= after
 }
 
 func (r *Registry) entryLocked(key core.Key) *entry {
@@ -115,6 +136,7 @@ func (r *Registry) applyRecordLocked(rec ports.Record, quiet bool) {
 		r.skipLocked(rec.Key, err.Error())
 		return
 	}
+	e.age(old)
 	delete(r.skipped, rec.Key)
 	s := r.serviceLocked(rec.Key.Service)
 	delete(s.floors, rec.Key.ID)
@@ -139,7 +161,7 @@ func (r *Registry) skipLocked(key core.Key, reason string) {
 // publishChange compares two states of one instance.
 func (r *Registry) publishChange(old, e *entry) {
 	ev := core.Event{
-		Service: e.in.Service, ID: e.in.ID, NewStatus: e.in.Status(), Actor: "owner", Instance: *e.in,
+		Service: e.in.Service, ID: e.in.ID, NewStatus: e.in.Status(), Actor: "owner", Instance: handOut(e.in),
 	}
 	if old == nil || e.rec.Generation != old.rec.Generation {
 		ev.Type, ev.Cause = core.EventRegistered, core.CauseRegistered
@@ -199,7 +221,7 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 	if h.phase == holdRecovering && !own.gone {
 		h.phase = holdActive
 	}
-	r.opt.Track(*e.in)
+	r.opt.Track(handOut(e.in))
 }
 
 func (r *Registry) supersededLocked(h *holding, e *entry) {
@@ -208,7 +230,7 @@ func (r *Registry) supersededLocked(h *holding, e *entry) {
 		slog.String("superseded_by", e.rec.Generation.String()), slog.String("owner", e.rec.Owner))
 	r.opt.Publish(core.Event{
 		Type: core.EventLeaseSuperseded, Service: h.key.Service, ID: h.key.ID, Cause: core.CauseTakeover,
-		NewStatus: e.in.Status(), OldStatus: e.in.Status(), Actor: "owner", Instance: *e.in,
+		NewStatus: e.in.Status(), OldStatus: e.in.Status(), Actor: "owner", Instance: handOut(e.in),
 		Reason: "a newer registration of the same id owns the record",
 	})
 	r.releaseLocked(h, core.HeartbeatSuperseded)
@@ -264,7 +286,7 @@ func (r *Registry) removeLocked(e *entry, t ports.Tombstone) {
 	r.dirty[s.name] = s
 	ev := core.Event{
 		Type: core.EventDeregistered, Service: e.in.Service, ID: e.in.ID, OldStatus: e.in.Status(),
-		Cause: t.Cause, Actor: t.Actor, Reason: t.Reason, Instance: *e.in,
+		Cause: t.Cause, Actor: t.Actor, Reason: t.Reason, Instance: handOut(e.in),
 	}
 	if t.Cause.Expires() {
 		ev.Type = core.EventExpired

@@ -35,9 +35,17 @@ func TestFault06TimesInRecordsDecideNothing(t *testing.T) {
 			res, err := s.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{Record: rec, Replaces: rec.Generation}}})
 			require.NoError(t, err)
 			require.NoError(t, res[0].Err)
-			sleep(200 * time.Second)
-			require.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
-			require.Equal(t, core.StatusUnknown, b.status("one"))
+			c := newHost(t, s) // one that begins with such a record
+			for range 4 {
+				sleep(200 * time.Second)
+				require.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
+				for _, h := range []*host{a, b, c} {
+					in, ok := h.Snapshot("svc").Get("one")
+					require.True(t, ok)
+					require.True(t, rec.UpdatedAt.Equal(in.UpdatedAt), "the skewed record is what is shown")
+				}
+			}
+			c.stop(t)
 		}
 		sleep(301 * time.Second)
 		assert.Equal(t, core.Status("absent"), b.status("one"), "its ttl runs by this machine's own clock")
@@ -135,5 +143,88 @@ func TestSupersededOwnerThatWasCutOffDoesNotComeBack(t *testing.T) {
 		sleep(time.Minute)
 		assert.Equal(t, core.HeartbeatSuperseded, lost)
 		assert.Equal(t, core.Status("absent"), b.status("auto"))
+	})
+}
+
+// Fault 2, its other half: the holder was cut off for so long that its instances expired.
+func TestFault02WhatExpiredRegistersAgain(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		own := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		var lost core.HeartbeatState
+		got, err := a.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: spec("one")}, func(st core.HeartbeatState) { lost = st })
+		require.NoError(t, err)
+		for range 3 {
+			own.setAway(true)
+			sleep(time.Minute)
+			require.Equal(t, core.Status("absent"), b.status("one"), "expired")
+			own.setAway(false)
+			sleep(15 * time.Second) // one session_ttl
+			require.Equal(t, core.StatusUnknown, b.status("one"))
+		}
+		in, _ := b.Snapshot("svc").Get("one")
+		assert.Equal(t, got.Instance.Generation, in.Generation, "the same registration, so its lease is still good")
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
+		assert.Empty(t, lost)
+	})
+}
+
+// Fault 20, in a race: somebody deregisters while a status is on its way to the store, or
+// its answer on the way back.
+func TestFault20StatusThatRacesWithADeregistration(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		run(t, func(t *testing.T, s *store) {
+			a, b := newHost(t, s), newHost(t, s)
+			defer a.stop(t)
+			defer b.stop(t)
+			got := a.register(t, spec("one"))
+			synctest.Wait()
+			remove := func(m ports.Mutation) {
+				if m.SetState != nil {
+					assert.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key()}))
+				}
+			}
+			if late {
+				s.hooks(nil, func(m ports.Mutation) error {
+					remove(m)
+					time.Sleep(2 * ports.MaxBookmarkGap) // the watch has shown it and gone on
+					return nil
+				})
+			} else {
+				s.hooks(remove, nil)
+			}
+			err := a.set(t, "one", "maintenance", "")
+			if !late {
+				require.ErrorIs(t, err, core.ErrNotFound)
+			}
+			s.hooks(nil, nil)
+			for _, wait := range []time.Duration{0, time.Minute} {
+				sleep(wait)
+				assert.Equal(t, core.Status("absent"), a.status("one"))
+				assert.Equal(t, core.Status("absent"), b.status("one"))
+			}
+			assert.Equal(t, core.HeartbeatDeregistered, a.beat(t, got.Lease))
+		})
+	}
+}
+
+// Fault 28, in a race: two deregister at once, and one of them has done nothing.
+func TestFault28TwoDeregisterAtOnce(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		synctest.Wait()
+		first := true
+		s.hooks(func(m ports.Mutation) {
+			if m.Delete != nil && first {
+				first = false
+				assert.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key()}))
+			}
+		}, nil)
+		require.ErrorIs(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key()}), core.ErrNotFound)
 	})
 }

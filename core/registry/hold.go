@@ -31,7 +31,6 @@ type holding struct {
 	phase     holdPhase
 	assertAt  time.Time // while recovering
 	asserting bool      // it is being written
-	critical  time.Time // since when checks find it unhealthy
 	// own is set for what this process registered for itself: it is told when the holding ends.
 	own func(core.HeartbeatState)
 }
@@ -54,7 +53,7 @@ func (r *Registry) holdLocked(e *entry, s *session, own func(core.HeartbeatState
 	if s.gone {
 		r.recoverLocked(h)
 	}
-	r.opt.Track(*e.in)
+	r.opt.Track(handOut(e.in))
 }
 
 func (r *Registry) startTTLLocked(h *holding) {

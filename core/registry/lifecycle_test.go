@@ -35,8 +35,9 @@ func TestRegisterIsSeenEverywhereWithOneEvent(t *testing.T) {
 // Fault 1: steadily alive instances vanished after the TTL, as nothing sent heartbeats.
 func TestFault01AliveInstancesStayBeyondTheTTL(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
-		a := newHost(t, s)
+		a, b := newHost(t, s), newHost(t, s)
 		defer a.stop(t)
+		defer b.stop(t)
 		auto := spec("auto")
 		auto.Keepalive = core.KeepaliveAuto
 		a.register(t, auto)
@@ -45,9 +46,11 @@ func TestFault01AliveInstancesStayBeyondTheTTL(t *testing.T) {
 			sleep(250 * time.Second)
 			require.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
 		}
-		assert.Equal(t, core.StatusUnknown, a.status("auto"))
-		assert.Equal(t, core.StatusUnknown, a.status("client"))
-		assert.Len(t, a.taken(), 2, "nobody sees an event for an instance that did not change")
+		for _, h := range []*host{a, b} {
+			assert.Equal(t, core.StatusUnknown, h.status("auto"))
+			assert.Equal(t, core.StatusUnknown, h.status("client"))
+			assert.Len(t, h.taken(), 2, "nobody sees an event for an instance that did not change")
+		}
 	})
 }
 

@@ -32,7 +32,7 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 			return true
 		}
 		rec := e.rec
-		critical := r.criticalLocked(h, e, res.Healthy)
+		critical := !res.Healthy && e.critical()
 		r.mu.Unlock()
 		if critical {
 			r.removeCritical(ctx, rec, e.in.Check.DeregisterAfter)
@@ -56,19 +56,6 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 		}
 	}
 	return true
-}
-
-// criticalLocked reports whether an instance was unhealthy for longer than deregister_after.
-func (r *Registry) criticalLocked(h *holding, e *entry, healthy bool) bool {
-	if healthy || e.rec.State.Observed != core.ObservedUnhealthy || e.in.Check.DeregisterAfter == 0 {
-		h.critical = time.Time{}
-		return false
-	}
-	if h.critical.IsZero() {
-		h.critical = time.Now()
-		return false
-	}
-	return time.Since(h.critical) >= e.in.Check.DeregisterAfter
 }
 
 func (r *Registry) removeCritical(ctx context.Context, rec ports.Record, after time.Duration) {

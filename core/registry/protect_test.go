@@ -1,7 +1,6 @@
 package registry_test
 
-// protect_test.go: the protect threshold, unreadable records, fields of other versions, and
-// the audit.
+// protect_test.go: the protect threshold, fields of other versions, and the audit.
 
 import (
 	"context"
@@ -71,6 +70,60 @@ func TestHalfOfAServiceExpiringIsNotProtected(t *testing.T) {
 	})
 }
 
+// expiring registers an instance whose ttl runs out after a while.
+func (h *host) expiring(t *testing.T, id string, after time.Duration) {
+	t.Helper()
+	sp := spec(id)
+	sp.TTL = after
+	h.register(t, sp)
+}
+
+func TestExpiriesWithinThirtySecondsBelongTogether(t *testing.T) {
+	for apart, kept := range map[time.Duration]int{14 * time.Second: 1, 17 * time.Second: 0} {
+		run(t, func(t *testing.T, s *store) {
+			a := newHost(t, s)
+			defer a.stop(t)
+			a.register(t, spec("stays"))
+			for i := range 3 { // the third is more than half of four
+				a.expiring(t, fmt.Sprint("goes-", i), 10*time.Second+time.Duration(i)*apart)
+			}
+			sleep(11*time.Second + 2*apart)
+			assert.Equal(t, kept, a.suspects(), "%s apart", apart)
+			assert.Equal(t, 1+kept, a.Snapshot("svc").Len())
+		})
+	}
+}
+
+func TestSuspectsAreKeptSixtySeconds(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		a.dying(t, 4, 10*time.Second)
+		sleep(69 * time.Second)
+		assert.Equal(t, 4, b.suspects())
+		sleep(2 * time.Second)
+		assert.Zero(t, b.Snapshot("svc").Len())
+		assert.Zero(t, a.Snapshot("svc").Len())
+	})
+}
+
+func TestProtectThresholdIsSettable(t *testing.T) {
+	for threshold, kept := range map[float64]int{0: 0, 0.2: 2, 0.5: 0} {
+		run(t, func(t *testing.T, s *store) {
+			a := newHost(t, s, func(o *registry.Options) { o.ProtectThreshold = threshold })
+			defer a.stop(t)
+			a.dying(t, 2, 10*time.Second)
+			for i := range 3 {
+				a.register(t, spec(fmt.Sprint("stays-", i)))
+			}
+			sleep(11 * time.Second)
+			assert.Equal(t, kept, a.suspects(), "%g", threshold)
+			assert.Equal(t, 3+kept, a.Snapshot("svc").Len())
+		})
+	}
+}
+
 func TestSmallServicesAndDeliberateDeparturesAreNeverHeld(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a := newHost(t, s)
@@ -99,37 +152,6 @@ func TestSuspectThatComesBackIsNoSuspect(t *testing.T) {
 		assert.Equal(t, 4, a.suspects())
 		sleep(2 * time.Minute)
 		assert.Equal(t, 1, a.Snapshot("svc").Len())
-	})
-}
-
-// plant writes a record as another program would.
-func plant(t *testing.T, s *store, id string, body string) ports.Record {
-	t.Helper()
-	sess, err := s.OpenSession(t.Context(), ports.SessionSpec{ID: ports.SessionID("planted-" + id), TTL: time.Hour})
-	require.NoError(t, err)
-	res, err := s.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{Record: ports.Record{
-		Key: core.Key{Service: "svc", ID: id}, Generation: core.Generation{N: 1, Random: "x"}, Session: sess.ID, Body: []byte(body),
-		State: core.State{Declared: core.DeclaredUp, Observed: core.ObservedUnknown},
-	}}}})
-	require.NoError(t, err)
-	require.NoError(t, res[0].Err)
-	return *res[0].Record
-}
-
-// Fault 14: one corrupt record emptied the whole answer.
-func TestFault14CorruptRecordIsLeftOutAlone(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		a := newHost(t, s)
-		defer a.stop(t)
-		a.register(t, spec("good"))
-		plant(t, s, "corrupt", `{"v":1,"host":`)
-		plant(t, s, "newer", `{"v":99,"host":"127.0.0.1","port":1}`)
-		synctest.Wait()
-		assert.Equal(t, 1, a.Snapshot("svc").Len())
-		assert.Equal(t, 2, a.Status().Skipped)
-		b := newHost(t, s)
-		defer b.stop(t)
-		assert.Equal(t, 1, b.Snapshot("svc").Len())
 	})
 }
 

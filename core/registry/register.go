@@ -95,7 +95,7 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 	}
 	shown := in
 	if e, err := r.decode(rec, e); err == nil {
-		shown = *e.in
+		shown = handOut(e.in)
 	}
 	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
 }

@@ -242,7 +242,7 @@ func TestFault21EverythingCanBeSetAtRegistration(t *testing.T) {
 		defer a.stop(t)
 		defer b.stop(t)
 		sp := spec("one")
-		sp.Weight, sp.Region, sp.Datacenter, sp.Status = new(0), "eu", "dc9", "maintenance"
+		sp.Weight, sp.Region, sp.Zone, sp.Datacenter, sp.Status = new(0), "eu", "eu-1", "dc9", "maintenance"
 		sp.HealthCheckURL = "http://127.0.0.1:9/alive"
 		sp.Metadata = core.MustMetadata(map[string]any{"exchanges": []string{"binance"}, "n": 9007199254740993})
 		a.register(t, sp)
@@ -251,6 +251,7 @@ func TestFault21EverythingCanBeSetAtRegistration(t *testing.T) {
 		require.True(t, ok)
 		assert.Equal(t, 0, in.Weight)
 		assert.Equal(t, "eu", in.Region)
+		assert.Equal(t, "eu-1", in.Zone)
 		assert.Equal(t, "dc9", in.Datacenter)
 		assert.Equal(t, "http://127.0.0.1:9/alive", in.HealthCheckURL)
 		assert.Equal(t, core.StatusMaintenance, in.Status())

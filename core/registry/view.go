@@ -28,13 +28,13 @@ func (s *Snapshot) Service() string { return s.service }
 func (s *Snapshot) Len() int { return len(s.instances) }
 
 // At returns the i-th instance by id.
-func (s *Snapshot) At(i int) core.Instance { return *s.instances[i] }
+func (s *Snapshot) At(i int) core.Instance { return handOut(s.instances[i]) }
 
 // All yields the instances in the order of their ids.
 func (s *Snapshot) All() iter.Seq[core.Instance] {
 	return func(yield func(core.Instance) bool) {
 		for _, in := range s.instances {
-			if !yield(*in) {
+			if !yield(handOut(in)) {
 				return
 			}
 		}
@@ -58,7 +58,15 @@ func (s *Snapshot) Get(id string) (core.Instance, bool) {
 	if !ok {
 		return core.Instance{}, false
 	}
-	return *s.instances[i], true
+	return handOut(s.instances[i]), true
+}
+
+// handOut copies an instance for a caller, who must not reach the view through it: of its
+// fields, the words of a check's command alone can be written to.
+func handOut(in *core.Instance) core.Instance {
+	out := *in
+	out.Check.Command = slices.Clone(in.Check.Command)
+	return out
 }
 
 // Same reports whether instance i is the very one that another snapshot holds at j.

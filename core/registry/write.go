@@ -139,7 +139,7 @@ func (r *Registry) instance(rec ports.Record) core.Instance {
 	if err != nil { // it was just written or read by this code; show what is known
 		return core.Instance{Namespace: r.opt.Defaults.Namespace, Service: rec.Key.Service, ID: rec.Key.ID, State: rec.State}
 	}
-	return *e.in
+	return handOut(e.in)
 }
 
 // rewrite carries out a read-then-write: change says what to write over a record, and is
