@@ -1,0 +1,9 @@
+// Real Consul, etcd, NATS and Redis servers for tests, as processes of their own: nothing of
+// the servers is compiled here. ../servers pins and builds them.
+module github.com/marketprism/prism/tools/stores
+
+go 1.26.0
+
+require github.com/gofrs/flock v0.13.2
+
+require golang.org/x/sys v0.49.0 // indirect
