@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -70,7 +69,7 @@ func Binary(ctx context.Context, kind Kind) (string, error) {
 }
 
 // build makes a binary under a lock and moves it into place whole.
-func build(ctx context.Context, kind Kind, pins, binary string) error {
+func build(ctx context.Context, kind Kind, pins, binary string) (err error) {
 	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
 		return err
 	}
@@ -78,20 +77,18 @@ func build(ctx context.Context, kind Kind, pins, binary string) error {
 	if _, err := lock.TryLockContext(ctx, 100*time.Millisecond); err != nil {
 		return fmt.Errorf("wait for another build, lock %s: %w", lock.Path(), err)
 	}
-	defer lock.Close()
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	if _, err := os.Stat(binary); err == nil {
 		return nil // Whoever had the lock has built it.
 	}
 	fmt.Fprintf(os.Stderr, "prism: building %s for tests, once; Consul takes about six minutes on two cores\n", kind)
-	tmp, err := os.MkdirTemp(filepath.Dir(binary), "build-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
-	out := filepath.Join(tmp, path.Base(binary))
+	out := binary + ".new" // Under the lock it is ours; what a killed build left is overwritten.
 	cmd := exec.CommandContext(ctx, "go", "-C", pins, "build", "-ldflags=-s -w", "-o", out, goPackages[kind])
 	// What the caller builds for, or with, is not what runs here.
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
+	cmd.SysProcAttr = attributes() // A build does not outlive who waits for it, and so needs its thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s in %s: %w\n%s", goPackages[kind], pins, err, output)
 	}
@@ -104,16 +101,12 @@ func cacheDir(pins string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("no place for built servers: %w", err)
 	}
-	sum := sha256.New()
-	for _, name := range []string{"go.mod", "go.sum"} {
-		content, err := os.ReadFile(filepath.Join(pins, name))
-		if err != nil {
-			return "", err
-		}
-		sum.Write(content)
+	versions, err := os.ReadFile(filepath.Join(pins, "go.sum"))
+	if err != nil {
+		return "", err
 	}
-	fmt.Fprint(sum, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-	return filepath.Join(user, "prism", "servers", hex.EncodeToString(sum.Sum(nil))[:16]), nil
+	sum := sha256.Sum256(fmt.Append(versions, runtime.Version(), runtime.GOOS, runtime.GOARCH))
+	return filepath.Join(user, "prism", "servers", hex.EncodeToString(sum[:8])), nil
 }
 
 // pinsDir finds tools/servers above the working directory, which in a test is its package's.

@@ -19,7 +19,7 @@ import (
 
 // Certificates are PEM files that tests hand to clients.
 type Certificates struct {
-	CA, Cert, Key           string // What a client needs; its name is "prism".
+	CA, Cert, Key           string // What a client needs; its name is "prism", as that of Credentials.User.
 	ExpiredCert, ExpiredKey string // A client's that ran out a day ago.
 	OtherCA                 string // An authority that issued none of these.
 
@@ -38,6 +38,7 @@ func issue(dir string, expired bool) (Certificates, *tls.Config, error) {
 		ExpiredCert: file("expired"), ExpiredKey: file("expired-key"), OtherCA: file("other-ca"),
 		serverCert: file("server"), serverKey: file("server-key"),
 	}
+	ownCert, ownKey := file("own"), file("own-key")
 	now := time.Now()
 	year, day := 365*24*time.Hour, 24*time.Hour
 	ca, err := newAuthority("Prism test authority", now)
@@ -58,6 +59,8 @@ func issue(dir string, expired bool) (Certificates, *tls.Config, error) {
 	}{
 		{"localhost", files.serverCert, files.serverKey, serverEnd},
 		{"prism", files.Cert, files.Key, now.Add(year)},
+		// Ours has no name: with authentication etcd's gateway refuses whoever has one.
+		{"", ownCert, ownKey, now.Add(year)},
 		{"prism", files.ExpiredCert, files.ExpiredKey, now.Add(-day)},
 	} {
 		if err := ca.issue(leaf.name, leaf.cert, leaf.key, leaf.ends); err != nil {
@@ -69,7 +72,7 @@ func issue(dir string, expired bool) (Certificates, *tls.Config, error) {
 			return Certificates{}, nil, err
 		}
 	}
-	own, err := tls.LoadX509KeyPair(files.Cert, files.Key)
+	own, err := tls.LoadX509KeyPair(ownCert, ownKey)
 	if err != nil {
 		return Certificates{}, nil, err
 	}

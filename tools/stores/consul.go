@@ -34,7 +34,7 @@ func (consulServer) configure(c *Cluster, n *node) ([]string, error) {
 			"initial_management": c.Credentials.Token, "agent": c.Credentials.Token,
 		}}
 	}
-	args := []string{"agent", "-bind", loopback, "-disable-host-node-id", "-node", fmt.Sprintf("node%d", n.index)}
+	args := []string{"agent", "-bind", loopback, "-disable-host-node-id", "-log-level", "info", "-node", fmt.Sprintf("node%d", n.index)}
 	if c.opts.Fast && len(c.nodes) == 1 {
 		args = append(args, "-dev")
 	} else {

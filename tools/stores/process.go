@@ -45,7 +45,7 @@ func run(binary string, args []string, dir, log string) (*process, error) {
 	started := make(chan error)
 	go func() {
 		defer close(p.done)
-		defer out.Close()
+		defer func() { _ = out.Close() }() // The server writes to a descriptor of its own.
 		// The kernel ends the server with the thread that started it, so that thread has to last.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

@@ -180,8 +180,10 @@ func (p *Proxy) serve(client net.Conn) {
 
 // pass copies one way and closes both ends when that way ends.
 func (p *Proxy) pass(to, from net.Conn) {
-	defer to.Close()
-	defer from.Close()
+	defer func() {
+		_ = to.Close() // Both may have been closed by the other way or by a cut.
+		_ = from.Close()
+	}()
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)

@@ -141,18 +141,18 @@ func serverOf(kind Kind, opts Options) (server, error) {
 
 // ForTest starts a store for the time of a test, which it fails if it cannot. The end of the
 // logs is shown if the test has failed.
-func ForTest(t testing.TB, kind Kind, opts Options) *Cluster {
-	t.Helper()
-	c, err := Start(t.Context(), kind, opts)
+func ForTest(tb testing.TB, kind Kind, opts Options) *Cluster {
+	tb.Helper()
+	c, err := Start(tb.Context(), kind, opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.Logs())
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Log(c.Logs())
 		}
 		if err := c.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	return c
@@ -162,7 +162,7 @@ func ForTest(t testing.TB, kind Kind, opts Options) *Cluster {
 func (c *Cluster) Logs() string {
 	var out strings.Builder
 	for i, n := range c.nodes {
-		fmt.Fprintf(&out, "--- log of %s node %d, its end:\n%s\n", c.kind, i, tail(n.logPath(), 40))
+		fmt.Fprintf(&out, "--- log of %s node %d, its end:\n%s\n", c.kind, i, tail(n.logPath(), 20))
 	}
 	return out.String()
 }
