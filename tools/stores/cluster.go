@@ -122,7 +122,11 @@ func (c *Cluster) prepare() error {
 	if err := c.issueCredentials(); err != nil {
 		return err
 	}
-	for i := range c.opts.Nodes {
+	servers := c.opts.Nodes
+	if c.opts.Topology == Sentinel {
+		servers *= 2 // The sentinels come after those that hold data.
+	}
+	for i := range servers {
 		n := &node{index: i, dir: filepath.Join(c.dir, fmt.Sprintf("node%d", i))}
 		c.nodes = append(c.nodes, n)
 		for _, port := range []*int{&n.client, &n.peer, &n.gossip, &n.aux} {
@@ -166,13 +170,20 @@ func (c *Cluster) issueCredentials() error {
 // Kind returns which store it is.
 func (c *Cluster) Kind() Kind { return c.kind }
 
-// Nodes returns how many servers the store has.
-func (c *Cluster) Nodes() int { return len(c.nodes) }
+// Nodes returns how many servers hold data.
+func (c *Cluster) Nodes() int { return c.opts.Nodes }
 
 // Addresses returns the host and port for clients of each node.
-func (c *Cluster) Addresses() []string {
-	out := make([]string, len(c.nodes))
-	for i, n := range c.nodes {
+func (c *Cluster) Addresses() []string { return addresses(c.nodes[:c.opts.Nodes]) }
+
+// Sentinels returns the host and port of each sentinel of Redis, if there are any. They know the
+// primary as SentinelName, and ask for Credentials.Password where Options.Auth is set. As nodes
+// they come after those that hold data: with three, they are 3 to 5.
+func (c *Cluster) Sentinels() []string { return addresses(c.nodes[c.opts.Nodes:]) }
+
+func addresses(nodes []*node) []string {
+	out := make([]string, len(nodes))
+	for i, n := range nodes {
 		if out[i] = address(n.client); n.proxy != nil {
 			out[i] = n.proxy.Address()
 		}

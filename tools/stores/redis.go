@@ -26,16 +26,24 @@ func (redisServer) scheme(secured bool) string {
 }
 
 func (redisServer) configure(c *Cluster, n *node) ([]string, error) {
+	file, sentinel := filepath.Join(n.dataDir(), "redis.conf"), n.index >= c.opts.Nodes
+	args := []string{file}
+	if sentinel {
+		args = append(args, "--sentinel")
+	}
+	if c.opts.Topology == Sentinel {
+		// Sentinels write into it who leads, which is as good as data.
+		if _, err := os.Stat(file); err == nil {
+			return args, nil
+		}
+	}
 	var out strings.Builder
 	set := func(format string, args ...any) { fmt.Fprintf(&out, format+"\n", args...) }
-	set("bind %s", loopback)
-	set("dir %s", n.dataDir())
-	set(`save ""`)
-	set("appendonly yes")
+	set("bind %s\ndir %s", loopback, n.dataDir())
 	if c.opts.TLS == NoTLS {
 		set("port %d", n.client)
 	} else {
-		set("port 0\ntls-port %d\ntls-replication yes", n.client)
+		set("port 0\ntls-port %d\ntls-replication yes\ntls-cluster yes", n.client)
 		set("tls-ca-cert-file %s\ntls-cert-file %s\ntls-key-file %s", c.Certificates.CA, c.Certificates.serverCert, c.Certificates.serverKey)
 		clients := "no"
 		if c.opts.TLS == MutualTLS {
@@ -43,9 +51,32 @@ func (redisServer) configure(c *Cluster, n *node) ([]string, error) {
 		}
 		set("tls-auth-clients %s", clients)
 	}
+	if password := c.defaultPassword(n); password != "" {
+		set("requirepass %s", password)
+	}
+	if sentinel {
+		c.configureSentinel(set)
+	} else {
+		c.configureData(n, set)
+	}
+	return args, os.WriteFile(file, []byte(out.String()), 0o600)
+}
+
+// SentinelName is what sentinels call the primary.
+const SentinelName = "prism"
+
+func (c *Cluster) configureSentinel(set func(format string, args ...any)) {
+	set("sentinel monitor %s %s %d 2", SentinelName, loopback, c.nodes[0].client)
+	set("sentinel down-after-milliseconds %s 1000\nsentinel failover-timeout %[1]s 5000", SentinelName)
 	if c.opts.Auth != NoAuth {
-		password := c.adminPassword()
-		set("requirepass %s\nmasterauth %s", password, password)
+		set("sentinel auth-pass %s %s\nsentinel sentinel-pass %s", SentinelName, c.defaultPassword(c.nodes[0]), c.Credentials.Password)
+	}
+}
+
+func (c *Cluster) configureData(n *node, set func(format string, args ...any)) {
+	set("save \"\"\nappendonly yes")
+	if c.opts.Auth != NoAuth {
+		set("masterauth %s", c.defaultPassword(n))
 	}
 	if c.opts.Auth == User {
 		set("user %s on >%s ~* &* +@all -@admin +info +config|get", c.Credentials.User, c.Credentials.Password)
@@ -53,44 +84,80 @@ func (redisServer) configure(c *Cluster, n *node) ([]string, error) {
 	if c.opts.DataLimit > 0 {
 		set("maxmemory %d\nmaxmemory-policy noeviction", c.opts.DataLimit)
 	}
-	if n.index > 0 {
+	switch {
+	case c.opts.Topology == Sharded:
+		set("cluster-enabled yes\ncluster-port %d", n.peer)
+	case n.index > 0:
 		set("replicaof %s %d", loopback, c.nodes[0].client)
 	}
-	file := filepath.Join(n.dir, "redis.conf")
-	return []string{file}, os.WriteFile(file, []byte(out.String()), 0o600)
 }
 
-// adminPassword is the default user's.
-func (c *Cluster) adminPassword() string {
-	switch c.opts.Auth {
-	case Password:
-		return c.Credentials.Password
-	case User:
+// defaultPassword is that of a server's default user.
+func (c *Cluster) defaultPassword(n *node) string {
+	if c.opts.Auth == User && n.index < c.opts.Nodes {
 		return c.secrets.Admin
+	}
+	return c.Credentials.Password
+}
+
+// ready asks whether data is loaded, of a replica whether it has the primary's, of a sentinel
+// whether it knows the others, and of a shard whether all slots are served.
+func (redisServer) ready(ctx context.Context, c *Cluster, n *node) error {
+	switch {
+	case n.index >= c.opts.Nodes:
+		return c.expect(ctx, n, "OK", "SENTINEL", "CKQUORUM", SentinelName)
+	case c.opts.Topology == Sharded && !c.fresh:
+		return c.expect(ctx, n, "cluster_state:ok", "CLUSTER", "INFO")
+	case c.opts.Topology == Sharded || n.index == 0 && c.opts.Topology == Replicated:
+		return c.expect(ctx, n, "PONG", "PING")
+	case c.expect(ctx, n, "role:master", "INFO", "replication") == nil:
+		return nil
 	default:
-		return ""
+		return c.expect(ctx, n, "master_link_status:up", "INFO", "replication")
 	}
 }
 
-// ready asks whether data is loaded, and of a replica whether it has the primary's.
-func (redisServer) ready(ctx context.Context, c *Cluster, n *node) error {
-	answer, err := c.redis(ctx, n, "PING")
-	if err != nil || answer != "PONG" {
-		return fmt.Errorf("PING: %q: %w", answer, errors.Join(err, errNotReady))
+// expect sends a command whose answer has to contain a text.
+func (c *Cluster) expect(ctx context.Context, n *node, text string, command ...string) error {
+	answer, err := c.redis(ctx, n, command...)
+	if err == nil && !strings.Contains(answer, text) {
+		err = errNotReady
 	}
-	if n.index == 0 {
-		return nil
-	}
-	answer, err = c.redis(ctx, n, "INFO", "replication")
-	if err != nil || !strings.Contains(answer, "master_link_status:up") {
-		return fmt.Errorf("the link to the primary is not up: %w", errors.Join(err, errNotReady))
+	if err != nil {
+		return fmt.Errorf("%s: %w: %q, and %q is waited for", strings.Join(command, " "), err, answer, text)
 	}
 	return nil
 }
 
 var errNotReady = errors.New("not ready")
 
-func (redisServer) setUp(context.Context, *Cluster) error { return nil }
+// slots is how many parts a cluster of Redis divides its keys into.
+const slots = 16384
+
+// setUp makes the shards meet and gives each its slots. It waits until all know, and can be done
+// again.
+func (r redisServer) setUp(ctx context.Context, c *Cluster) error {
+	if c.opts.Topology != Sharded {
+		return nil
+	}
+	first := c.nodes[0]
+	for i, n := range c.nodes {
+		from, to := i*slots/len(c.nodes), (i+1)*slots/len(c.nodes)-1
+		_, err := c.redis(ctx, n, "CLUSTER", "ADDSLOTSRANGE", strconv.Itoa(from), strconv.Itoa(to))
+		if err != nil && !strings.Contains(err.Error(), "already busy") {
+			return err
+		}
+		if _, err := c.redis(ctx, n, "CLUSTER", "MEET", loopback, strconv.Itoa(first.client), strconv.Itoa(first.peer)); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.nodes {
+		if err := c.expect(ctx, n, "cluster_state:ok", "CLUSTER", "INFO"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (redisServer) leader(ctx context.Context, c *Cluster, n *node) (int, error) {
 	answer, err := c.redis(ctx, n, "INFO", "replication")
@@ -120,7 +187,7 @@ func (c *Cluster) redis(ctx context.Context, n *node, command ...string) (answer
 		}
 	}
 	reader := bufio.NewReader(conn)
-	if password := c.adminPassword(); password != "" {
+	if password := c.defaultPassword(n); password != "" {
 		if _, err := exchange(conn, reader, "AUTH", password); err != nil {
 			return "", err
 		}

@@ -63,14 +63,25 @@ const (
 	JWT      Auth = "jwt"      // NATS: a user of an operator's account, with a credentials file.
 )
 
+// Topology says how three nodes of Redis make one store.
+type Topology string
+
+// What clients of Redis are given the addresses of.
+const (
+	Replicated Topology = ""         // A primary, node 0, and two replicas that refuse writes.
+	Sentinel   Topology = "sentinel" // The same, and three sentinels that choose a new primary; see Cluster.Sentinels.
+	Sharded    Topology = "sharded"  // Redis Cluster: three primaries that share the slots.
+)
+
 // Options say what to start. The zero value is one server without TLS and authentication, with
 // the timing of production.
 type Options struct {
-	// Nodes is 1 or 3, and 1 where it is 0. Three of Redis are a primary, which is node 0, and
-	// two replicas, which refuse writes.
+	// Nodes is 1 or 3, and 1 where it is 0.
 	Nodes int
-	TLS   TLS
-	Auth  Auth
+	// Topology is Redis' alone. All but Replicated need three nodes.
+	Topology Topology
+	TLS      TLS
+	Auth     Auth
 	// Fast trades what production has for speed: etcd elects within 0.1 s (so that the least TTL
 	// is 1 s, not 2 s) and does not sync its disk; a single Consul starts in 0.1 s instead of 1.5 s, and loses
 	// its data when it is stopped. Not for tests of expiry and of faults.
@@ -127,6 +138,10 @@ func serverOf(kind Kind, opts Options) (server, error) {
 		return nil, fmt.Errorf("store %q is not known: it is one of %q", kind, Kinds())
 	case opts.Nodes != 1 && opts.Nodes != 3:
 		return nil, fmt.Errorf("%s: Nodes is %d: it is 1 or 3", kind, opts.Nodes)
+	case opts.Topology != Replicated && (kind != Redis || opts.Nodes != 3 || opts.Proxied):
+		return nil, fmt.Errorf("%s: Topology is %q: leave it empty, but for Redis with 3 Nodes that are not Proxied", kind, opts.Topology)
+	case opts.Topology != Replicated && opts.Topology != Sentinel && opts.Topology != Sharded:
+		return nil, fmt.Errorf("%s: Topology is %q: it is empty, %q or %q", kind, opts.Topology, Sentinel, Sharded)
 	case opts.Auth != NoAuth && !slices.Contains(auths[kind], opts.Auth):
 		return nil, fmt.Errorf("%s: Auth is %q: it is empty or one of %q", kind, opts.Auth, auths[kind])
 	case opts.TLS < NoTLS || opts.TLS > ExpiredTLS:

@@ -129,6 +129,39 @@ func TestRedisReplicasFollowAndRefuseWrites(t *testing.T) {
 	require.ErrorContains(t, client.put(ctx, "k", "v"), "READONLY")
 }
 
+func TestSentinelsChooseAnotherPrimary(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	c := stores.ForTest(t, stores.Redis, stores.Options{Nodes: 3, Topology: stores.Sentinel, Auth: stores.User, TLS: stores.ServerTLS})
+	require.Len(t, c.Sentinels(), 3)
+	require.Len(t, c.Addresses(), 3)
+	require.Len(t, c.PIDs(), 6)
+	client := newClient(t, c)
+	require.NoError(t, client.put(ctx, "k", "v"))
+	require.NoError(t, c.KillNode(0))
+	second := must(c.Leader(ctx))(t)
+	assert.NotEqual(t, 0, second)
+	client.at = second
+	require.NoError(t, client.put(ctx, "k", "w"))
+	require.NoError(t, c.Restart(ctx), "who leads outlives a restart")
+	require.NoError(t, client.put(ctx, "k", "x"))
+}
+
+func TestShardsShareTheKeys(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	c := stores.ForTest(t, stores.Redis, stores.Options{Nodes: 3, Topology: stores.Sharded, Auth: stores.Password, TLS: stores.MutualTLS})
+	client := newClient(t, c)
+	require.NoError(t, client.put(ctx, "b", "v"), "slot 3300")
+	require.ErrorContains(t, client.put(ctx, "a", "v"), "MOVED 15495 "+c.Addresses()[2])
+	require.NoError(t, c.Restart(ctx))
+	assert.Equal(t, "v", must(client.get(ctx, "b"))(t))
+	require.NoError(t, c.Wipe(ctx))
+	assert.Empty(t, must(client.get(ctx, "b"))(t))
+}
+
 func TestNothingIsLeftAfterClose(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -160,6 +193,9 @@ func TestWhatCannotBeStartedSaysWhy(t *testing.T) {
 		{stores.Etcd, stores.Options{TLS: 9}, "etcd: TLS is 9"},
 		{stores.Consul, stores.Options{DataLimit: 5}, "Consul has no such limit"},
 		{stores.Etcd, stores.Options{DataLimit: -5}, "DataLimit is -5 bytes"},
+		{stores.Etcd, stores.Options{Nodes: 3, Topology: stores.Sharded}, `etcd: Topology is "sharded": leave it empty`},
+		{stores.Redis, stores.Options{Topology: stores.Sentinel}, "with 3 Nodes"},
+		{stores.Redis, stores.Options{Nodes: 3, Topology: "ring"}, `Topology is "ring": it is empty, "sentinel" or "sharded"`},
 		{stores.Etcd, stores.Options{Binary: "/no/such"}, "/no/such"},
 		{stores.NATS, stores.Options{Binary: "/bin/false"}, "ended by itself: exit status 1"},
 	} {
