@@ -100,7 +100,7 @@ func TestThreeNodesOutliveTheirLeader(t *testing.T) {
 			require.NoError(t, err)
 			assert.NotEqual(t, first, second)
 			client.at = second
-			require.Eventually(t, func() bool { return client.put(ctx, "k", "without") == nil }, limit, 100*time.Millisecond)
+			client.putSoon(ctx, t, "k", "without")
 
 			require.NoError(t, c.StartNode(ctx, first))
 			require.Len(t, c.PIDs(), 3)
@@ -110,7 +110,7 @@ func TestThreeNodesOutliveTheirLeader(t *testing.T) {
 			assert.NotEqual(t, second, third, "a paused node does not lead")
 			require.NoError(t, c.ResumeNode(second))
 			client.at = third
-			require.Eventually(t, func() bool { return client.put(ctx, "k", "after") == nil }, limit, 100*time.Millisecond)
+			client.putSoon(ctx, t, "k", "after")
 			assert.Equal(t, "after", must(client.get(ctx, "k"))(t))
 		})
 	}
@@ -216,6 +216,16 @@ func TestABinaryOfTheEnvironmentWins(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err = stores.Binary(t.Context(), stores.Redis)
 	require.ErrorContains(t, err, "apt-get install redis-server")
+}
+
+// putSoon writes again and again: a request to a cluster without a leader may never be answered.
+func (c *client) putSoon(ctx context.Context, t *testing.T, key, value string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		attempt, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return c.put(attempt, key, value) == nil
+	}, limit, 100*time.Millisecond)
 }
 
 // answers reports whether something accepts connections at an address.
