@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// Pause holds all nodes where they are (SIGSTOP): connections stay open and nothing answers.
+// Pause holds all nodes where they are (SIGSTOP) and returns when they have stopped: connections
+// stay open and nothing answers.
 func (c *Cluster) Pause() error { return c.signal(c.nodes, pause, true) }
 
 // Resume lets all nodes go on.
@@ -28,11 +29,22 @@ func (c *Cluster) signal(nodes []*node, send func(*os.Process) error, paused boo
 		if p == nil {
 			return errors.New("does not run: start it first")
 		}
-		err := send(p.cmd.Process)
-		if err == nil {
-			n.set(p, paused)
+		if err := send(p.cmd.Process); err != nil {
+			return err
 		}
-		return err
+		n.set(p, paused)
+		if !paused {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), stopLimit)
+		defer cancel()
+		return until(ctx, func(context.Context) error {
+			halted, err := halted(p.cmd.Process.Pid)
+			if err == nil && !halted {
+				err = errors.New("threads still run")
+			}
+			return err
+		})
 	})
 }
 

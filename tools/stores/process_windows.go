@@ -15,3 +15,4 @@ func attributes() *syscall.SysProcAttr {
 func interrupt(p *os.Process) error { return p.Kill() }
 func pause(*os.Process) error       { return errors.ErrUnsupported }
 func resume(*os.Process) error      { return errors.ErrUnsupported }
+func halted(int) (bool, error)      { return true, nil }
