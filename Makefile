@@ -12,11 +12,12 @@ GO ?= go
 RACE ?= $(if $(shell command -v "$$($(GO) env CC)"),-race,$(warning no C compiler: tests run without the race detector))
 TESTFLAGS ?=
 BACKEND ?= memory
+STORES ?=
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
-# The modules of the workspace, and those of tools/, which stay outside of it.
+# The modules of the workspace, and those of tools/ that stay outside of it.
 WORK_DIRS = $(shell $(GO) list -m -f '{{.Dir}}')
-TOOL_DIRS = $(patsubst %/go.mod,%,$(wildcard $(CURDIR)/tools/*/go.mod))
+TOOL_DIRS = $(filter-out $(WORK_DIRS),$(patsubst %/go.mod,%,$(wildcard $(CURDIR)/tools/*/go.mod)))
 # go tool builds the linter once and again only when tools/lint changes.
 GOLANGCI_LINT = "$$(GOWORK=off $(GO) -C tools/lint tool -n golangci-lint)"
 # Name and content of everything generated.
@@ -43,6 +44,10 @@ demo: build ## Show registration, discovery, failure and recovery in one run.
 	@mkdir -p bin/examples
 	$(GO) build -o bin/examples/ ./examples/...
 	bin/examples/demo -bin bin
+
+.PHONY: servers
+servers: ## Run one real server of each store until Ctrl-C (STORES="etcd redis").
+	@$(GO) run ./tools/stores/cmd/stores $(STORES)
 
 ##### Test
 

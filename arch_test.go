@@ -76,6 +76,11 @@ var rooms = []room{
 	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 	{path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
+
+	// Real servers for tests: processes, of which no library of ours knows. A backend's tests get
+	// "tools/stores" among their inTests.
+	{path: "tools/stores"},
+	{path: "tools/stores/cmd/stores", uses: []string{"tools/stores"}},
 }
 
 // A ban keeps packages that are not ours out of rooms, directly and through others.

@@ -1,0 +1,8 @@
+package stores
+
+// export_test.go: what tests need of the inside.
+
+import "crypto/ed25519"
+
+// PublicNKey is the name by which a user's key is known to NATS.
+func PublicNKey(key ed25519.PrivateKey) string { return nkey{userKey, key}.public() }

@@ -1,0 +1,46 @@
+package stores
+
+// ports.go: free ports on loopback.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+)
+
+const loopback = "127.0.0.1"
+
+// Ports are taken from below those that systems give to outgoing connections (Linux begins at
+// 32768): a client that dials a stopped server's port from that range connects, sooner or later,
+// to itself, and any other client's connection may hold it when the server comes back.
+const firstPort, lastPort = 20000, 32000
+
+// freePort returns a port that nothing listened on a moment ago, by TCP or UDP.
+func freePort() (int, error) {
+	var last error
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		if last = probe(port); last == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("no free port between %d and %d on %s: %w", firstPort, lastPort, loopback, last)
+}
+
+func probe(port int) error {
+	var config net.ListenConfig
+	tcp, err := config.Listen(context.Background(), "tcp", address(port))
+	if err != nil {
+		return err
+	}
+	udp, err := config.ListenPacket(context.Background(), "udp", address(port))
+	if err != nil {
+		return errors.Join(err, tcp.Close())
+	}
+	return errors.Join(udp.Close(), tcp.Close())
+}
+
+func address(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
