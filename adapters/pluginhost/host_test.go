@@ -4,6 +4,7 @@ package pluginhost_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -93,4 +94,37 @@ func TestDescribe(t *testing.T) {
 	assert.Equal(t, "1.2.3", d.Version)
 	assert.Equal(t, ports.ContractVersion, d.Contract)
 	assert.Len(t, d.Options, 5) // Those of the toy, and the namespace.
+}
+
+// Options are made from what the process says that opens them, for each process anew, and
+// secrets among them are masked like those of a Launch.
+func TestResolve(t *testing.T) {
+	f := newFixture(t, rolePlugin, nil)
+	calls := 0
+	f.Options = nil
+	f.Resolve = func(schema []ports.Option) (json.RawMessage, error) {
+		calls++
+		names := make([]string, 0, len(schema))
+		for _, o := range schema {
+			names = append(names, o.Name)
+		}
+		return json.Marshal(map[string]string{"pin": "0123-4567", "url": strings.Join(names, "+")})
+	}
+	events := f.listen()
+	h := f.open(t)
+	await(t, "start", events.started)
+	assert.Equal(t, 1, calls)
+	_, err := order(t.Context(), h, "unavailable")
+	require.ErrorContains(t, err, "store namespace+open+close+url+pin is away")
+	_, err = order(t.Context(), h, "permission")
+	require.EqualError(t, err, "pin *** is wrong: permission denied")
+	_, err = order(t.Context(), h, "exit")
+	require.ErrorIs(t, err, ports.ErrUnavailable)
+	assert.Equal(t, 2, await(t, "start", events.started))
+	assert.Equal(t, 2, calls)
+
+	f.Resolve = func([]ports.Option) (json.RawMessage, error) { return nil, core.Invalid("backend_config.x", 1, "no") }
+	_, err = pluginhost.Open(t.Context(), f.Launch)
+	require.ErrorIs(t, err, ports.ErrInvalid)
+	require.EqualError(t, err, "backend_config.x: 1 is not allowed; no")
 }
