@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -40,6 +41,9 @@ const (
 // Serve is the whole of a plugin's main. It shakes hands with the host that launched the
 // process and serves it until the host says that it is enough or is gone: it closes the
 // connection, or the pipe that it gave as stdin. The backend is then closed, and Serve returns.
+// It does not return when the pipe was closed and the process leads a process group, as those
+// that Prism launches do: its host has died, and the whole group is killed, as the host would
+// have done.
 //
 // SIGINT, SIGTERM and SIGHUP are ignored. slog's default logger and package log write JSON lines
 // to stderr. Stdout belongs to the handshake: what a backend prints there or to stderr after
@@ -85,6 +89,9 @@ func serve(p Plugin) error {
 	life.closeBackend()
 	enough()
 	watch.Wait()
+	if life.orphaned.Load() {
+		endGroup()
+	}
 	return nil
 }
 
@@ -139,6 +146,7 @@ type process struct {
 	overruns *overruns
 	grpc     *grpc.Server
 	once     sync.Once
+	orphaned atomic.Bool // stdin was closed: the host is gone
 
 	mu          sync.Mutex
 	connections int         // guarded by mu
@@ -153,6 +161,7 @@ func (p *process) start(opts []grpc.ServerOption) *grpc.Server {
 	if isPipe(os.Stdin) {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin) // An error says the same as EOF.
+			p.orphaned.Store(true)
 			p.stop("the host closed stdin")
 		}()
 	}
