@@ -5,6 +5,7 @@ package pluginhost_test
 import (
 	"crypto/tls"
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -70,10 +71,17 @@ func TestOpenUseClose(t *testing.T) {
 	require.NoError(t, h.Close())
 }
 
-// The socket is private, and who gets at it all the same has no certificate.
+// The socket is private, who gets at it all the same has no certificate, and nothing is made
+// outside of the room, where nobody would sweep it.
 func TestSocketIsTheHostsAlone(t *testing.T) {
 	f := newFixture(t, rolePlugin, nil)
+	elsewhere := t.TempDir()
+	t.Setenv("TMPDIR", elsewhere)
 	f.open(t)
+	assert.NoError(t, fs.WalkDir(os.DirFS(elsewhere), ".", func(path string, _ fs.DirEntry, err error) error {
+		assert.Equal(t, ".", path)
+		return err
+	}))
 	sockets, err := filepath.Glob(filepath.Join(f.RuntimeDir, "h*", "plugin*"))
 	require.NoError(t, err)
 	sockets = slices.DeleteFunc(sockets, func(path string) bool { return strings.Contains(path, "plugin-dir") })
