@@ -79,7 +79,7 @@ func TestSocketIsTheHostsAlone(t *testing.T) {
 	elsewhere := t.TempDir()
 	t.Setenv("TMPDIR", elsewhere)
 	f.open(t)
-	assert.NoError(t, fs.WalkDir(os.DirFS(elsewhere), ".", func(path string, _ fs.DirEntry, err error) error {
+	require.NoError(t, fs.WalkDir(os.DirFS(elsewhere), ".", func(path string, _ fs.DirEntry, err error) error {
 		assert.Equal(t, ".", path)
 		return err
 	}))
