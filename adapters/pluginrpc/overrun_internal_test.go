@@ -58,10 +58,11 @@ func stuckCall(ctx context.Context, o *overruns) (release func()) {
 func TestCallThatOutlivesItsContextIsStuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o, log := watched(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		const deadline = time.Minute + lookEvery/2 // Between two looks.
+		ctx, cancel := context.WithTimeout(t.Context(), deadline)
 		defer cancel()
 		release := stuckCall(ctx, o)
-		time.Sleep(time.Minute + 9*time.Second)
+		time.Sleep(deadline + 9*time.Second)
 		assert.True(t, serving(t, o), "within its margin")
 		time.Sleep(2 * time.Second)
 		assert.False(t, serving(t, o))
