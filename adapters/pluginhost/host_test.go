@@ -63,7 +63,7 @@ func TestOpenUseClose(t *testing.T) {
 	process.mustEnd(t, time.Second)
 	assert.Equal(t, "closed", await(t, "end", events.ended))
 	closed, err := os.ReadFile(mark)
-	require.NoError(t, err, "the backend was closed first")
+	require.NoError(t, err, "the backend was closed first, and the process ended then")
 	assert.Equal(t, "closed", string(closed))
 	_, err = w.Next(t.Context())
 	require.ErrorIs(t, err, ports.ErrClosed)

@@ -318,7 +318,8 @@ func (b *toy) Close() error {
 		return fmt.Errorf("pin %s stuck: %w", b.options.Pin, ports.ErrPermission)
 	case "exit":
 		quit(7)
-	case "mark":
+	case "mark": // After longer than a plugin gives its backend once it is to end.
+		<-time.After(1500 * time.Millisecond)
 		_ = os.WriteFile(os.Getenv(varFile), []byte("closed"), 0o600)
 	}
 	close(b.ended)
