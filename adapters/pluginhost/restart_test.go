@@ -120,7 +120,7 @@ func TestCrashLoopBreaks(t *testing.T) {
 			require.ErrorIs(t, err, ports.ErrUnavailable)
 
 			var delays []time.Duration
-			for broken := false; !broken; {
+			for broken := false; !broken && len(delays) < 8; {
 				r := await(t, "restart", events.restarting)
 				delays, broken = append(delays, r.delay), r.broken
 			}
