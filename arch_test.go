@@ -55,7 +55,7 @@ var rooms = []room{
 
 	// Adapters know the core and, where said, each other; never a backend.
 	{path: "adapters/backendkit", uses: []string{"core", "ports"}},
-	{path: "adapters/pluginrpc/...", uses: []string{"core", "ports"}, inTests: []string{"conformance", "plugins/memory"}},
+	{path: "adapters/pluginrpc/...", uses: []string{"core", "ports"}, inTests: []string{"conformance", "plugins/memory", "adapters/telemetry"}},
 	{path: "adapters/pluginhost", uses: []string{"core", "ports", "adapters/pluginrpc/..."}, inTests: []string{"conformance", "plugins/memory"}},
 	{path: "adapters/probe", uses: []string{"core", "ports"}},
 	{path: "adapters/telemetry", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
@@ -100,7 +100,7 @@ var bans = []ban{
 		reason: "the core knows no wire format, no telemetry, no configuration file and no process: those are adapters",
 	},
 	{
-		in:     []string{"", "adapters/client/...", "adapters/config", "adapters/pluginhost", "adapters/probe", "adapters/telemetry", "plugins/memory"},
+		in:     []string{"", "adapters/client/...", "adapters/config", "adapters/pluginhost", "adapters/pluginrpc/...", "adapters/probe", "adapters/telemetry", "plugins/memory", "plugins/memory/cmd/prism-backend-memory"},
 		not:    []string{"github.com/spf13/cobra", "github.com/danielgtaylor/huma", "go.opentelemetry.io/otel/sdk", "github.com/prometheus"},
 		reason: "who embeds Prism compiles no command line, no web framework and no telemetry SDK: he has his own",
 	},

@@ -35,7 +35,7 @@ func (c Config) openMemory(ctx context.Context) (ports.Backend, error) {
 }
 
 func (c Config) openPlugin(ctx context.Context, metrics *telemetry.Metrics) (ports.Backend, error) {
-	launch, err := c.Launch(ctx)
+	launch, err := c.Launch()
 	if err != nil {
 		return nil, err
 	}
@@ -45,18 +45,30 @@ func (c Config) openPlugin(ctx context.Context, metrics *telemetry.Metrics) (por
 
 // Launch finds the backend's plugin and returns how to launch it, for programs that supervise
 // it themselves. Options that came from a file are checked against the schema that the plugin
-// declares, for which it is started once; others it checks itself when it is opened.
-func (c Config) Launch(ctx context.Context) (pluginhost.Launch, error) {
+// declares, once its process has started; others it checks itself when it is opened.
+func (c Config) Launch() (pluginhost.Launch, error) {
 	path, err := pluginhost.Find(c.backend(), c.PluginFile, c.PluginDirs)
 	if err != nil {
 		return pluginhost.Launch{}, err
 	}
 	launch := pluginhost.Launch{Path: path, Name: c.backend(), SHA256: c.PluginSHA256, Logger: c.logger(), DialOptions: telemetry.DialOptions()}
-	launch.Options, err = c.options(ctx, launch)
+	given, err := c.options()
+	if err != nil {
+		return launch, err
+	}
+	if c.loaded != nil && len(given) > 1 {
+		launch.Resolve = c.loaded.ValidateBackend
+		return launch, nil
+	}
+	launch.Options, err = json.Marshal(given)
+	if err != nil {
+		err = &core.FieldError{Field: "backend_config", Allowed: "it cannot be written as JSON: " + err.Error()}
+	}
 	return launch, err
 }
 
-func (c Config) options(ctx context.Context, launch pluginhost.Launch) (json.RawMessage, error) {
+// options are those of the backend as they were given, and the namespace.
+func (c Config) options() (map[string]any, error) {
 	namespace, err := c.namespace()
 	if err != nil {
 		return nil, err
@@ -68,16 +80,5 @@ func (c Config) options(ctx context.Context, launch pluginhost.Launch) (json.Raw
 		}
 		given[name] = v
 	}
-	if c.loaded == nil || len(given) == 1 {
-		raw, err := json.Marshal(given)
-		if err != nil {
-			return nil, &core.FieldError{Field: "backend_config", Allowed: "it cannot be written as JSON: " + err.Error()}
-		}
-		return raw, nil
-	}
-	description, err := pluginhost.Describe(ctx, launch)
-	if err != nil {
-		return nil, err
-	}
-	return c.loaded.ValidateBackend(description.Options)
+	return given, nil
 }

@@ -20,6 +20,9 @@ import (
 // TestMain also plays a plugin, the backend "toy": the memory backend with an option.
 func TestMain(m *testing.M) {
 	if os.Getenv(pluginrpc.Handshake.MagicCookieKey) != "" {
+		if err := noteStart(); err != nil {
+			panic(err)
+		}
 		pluginrpc.Serve(pluginrpc.Plugin{
 			Name: "toy", Version: "1.2.3",
 			Options: []ports.Option{
@@ -56,6 +59,23 @@ func (t toy) Info() ports.Info {
 	info.Name, info.Version = "toy", "1.2.3"
 	return info
 }
+
+// noteStart adds a byte to a file beside the plugin.
+func noteStart() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(startsIn(filepath.Dir(self)), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("|")
+	return errors.Join(err, f.Close())
+}
+
+// startsIn is the file with a byte for each start of the plugin in a folder.
+func startsIn(dir string) string { return filepath.Join(dir, "starts") }
 
 // toyIn puts the plugin into a folder.
 func toyIn(t *testing.T, dir string) {

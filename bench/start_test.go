@@ -20,7 +20,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
 	"github.com/stretchr/testify/require"
-	"google.golang.org/grpc"
+
+	"github.com/marketprism/prism/bench/empty"
 )
 
 // BenchmarkStart compares the time from the launch of `prism serve`, with the memory backend as
@@ -126,8 +127,8 @@ func executable(name string) string {
 func startEmpty(b *testing.B, path string) (protocol plugin.ClientProtocol, stop func()) {
 	b.Helper()
 	client := plugin.NewClient(&plugin.ClientConfig{
-		HandshakeConfig:  plugin.HandshakeConfig{ProtocolVersion: 1, MagicCookieKey: "PRISM_BENCH_EMPTY", MagicCookieValue: "empty"},
-		Plugins:          plugin.PluginSet{"empty": empty{}},
+		HandshakeConfig:  empty.Handshake,
+		Plugins:          empty.Plugins,
 		Cmd:              exec.CommandContext(b.Context(), path),
 		AutoMTLS:         true,
 		AllowedProtocols: []plugin.Protocol{plugin.ProtocolGRPC},
@@ -137,13 +138,4 @@ func startEmpty(b *testing.B, path string) (protocol plugin.ClientProtocol, stop
 	require.NoError(b, err)
 	require.NoError(b, protocol.Ping())
 	return protocol, client.Kill
-}
-
-// empty is the host's half of the empty plugin.
-type empty struct{ plugin.NetRPCUnsupportedPlugin }
-
-func (empty) GRPCServer(*plugin.GRPCBroker, *grpc.Server) error { return nil }
-
-func (empty) GRPCClient(context.Context, *plugin.GRPCBroker, *grpc.ClientConn) (any, error) {
-	return struct{}{}, nil
 }

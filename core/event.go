@@ -61,6 +61,7 @@ const (
 	CauseCritical     Cause = "critical"     // unhealthy for longer than deregister_after
 	CauseCheck        Cause = "check"        // a check changed what is observed
 	CauseOrphan       Cause = "orphan"       // a leftover record was cleaned up
+	CauseOutage       Cause = "outage"       // the store, or the plugin before it, was out of reach
 	CauseUnknown      Cause = "unknown"      // the store did not say
 )
 

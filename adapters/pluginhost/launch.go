@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
 )
 
 // Launch describes one plugin to run. The zero value of a duration means its default.
@@ -26,6 +27,10 @@ type Launch struct {
 	// that the plugin declares secret, and passwords in URLs, are masked in all that it logs or
 	// answers.
 	Options json.RawMessage
+	// Resolve makes the options of a process, in place of Options, from what that process says
+	// it takes. It is called whenever a backend is about to be opened, one call at a time, must
+	// not block, and its errors are Open's. nil hands on Options as they are.
+	Resolve func(schema []ports.Option) (json.RawMessage, error)
 	// Env lets more of the environment through than PATH, HOME, locale, proxies and the like:
 	// "NAME" copies a variable of the host, "NAME=value" sets one. PLUGIN_* is refused.
 	Env []string

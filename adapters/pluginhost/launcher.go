@@ -208,9 +208,16 @@ var errHungOpen = errors.New("did not open its backend in time")
 
 // open configures the backend. A process that takes too long is killed.
 func (l *launcher) open(ctx context.Context, s *speaker) (ports.Backend, error) {
-	mask := newMasker(l.Options, secretNames(s.description.Options))
+	options := l.Options
+	if l.Resolve != nil {
+		var err error
+		if options, err = l.Resolve(s.description.Options); err != nil {
+			return nil, err
+		}
+	}
+	mask := newMasker(options, secretNames(s.description.Options))
 	l.sink.mask.Store(mask)
-	backend, err := s.rpc.Open(ctx, l.Options)
+	backend, err := s.rpc.Open(ctx, options)
 	switch {
 	case err == nil:
 		return backend, nil

@@ -65,8 +65,32 @@ func TestKilledHostLeavesNothing(t *testing.T) {
 	}
 }
 
-// A descendant that ignores everything but its parent's pipes is not the host's to end; it
-// is tied to the plugin's group, which a living host kills (TestDescendantHoldsPipes).
+// A descendant in the plugin's group goes with it: a living host kills the group
+// (TestDescendantHoldsPipes), and the plugin does when it has none any more.
+func TestKilledHostLeavesNoDescendant(t *testing.T) {
+	for name, options := range map[string]map[string]any{
+		"plugin closes its backend": nil,
+		"plugin is stuck in Close":  {"close": "hang"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, rolePlugin, options)
+			host, pid := startHost(t, f, "child")
+			child := tether.byPID(t, pid)
+			plugin := tether.find(t, "the plugin", func(p *tied) bool { return p.role == rolePlugin && p.alive() })
+			require.NoError(t, host.Process.Kill())
+			began := time.Now()
+			child.mustEnd(t, orphanLimit)
+			t.Log("the descendant outlived the host by", time.Since(began))
+			plugin.mustEnd(t, orphanLimit)
+			_ = host.Wait()
+			f.Options = nil
+			require.NoError(t, f.open(t).Close(), "the next host sweeps the room")
+		})
+	}
+}
+
+// startHost starts a host that gives its plugin a command, and returns the process id that it
+// said.
 func startHost(t *testing.T, f *fixture, command string) (*exec.Cmd, int) {
 	t.Helper()
 	l := f.Launch

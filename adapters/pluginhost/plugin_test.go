@@ -17,7 +17,11 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+	goplugin "github.com/hashicorp/go-plugin"
+
 	"github.com/marketprism/prism/adapters/pluginrpc"
+	"github.com/marketprism/prism/adapters/pluginrpc/backendv1"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
@@ -33,6 +37,7 @@ const (
 	roleSilent     = "silent"     // neither ends nor introduces itself
 	roleNoisy      = "noisy"      // prints to standard output first
 	roleNewer      = "newer"      // speaks a newer contract
+	roleOlder      = "older"      // introduces itself well and describes an older contract
 	roleNetRPC     = "netrpc"     // speaks net/rpc
 	roleNowhere    = "nowhere"    // is not where it says
 	roleDeafening  = "deafening"  // floods standard error before it serves
@@ -76,6 +81,9 @@ func play(role string) {
 	case roleNewer:
 		say("1|99|unix|/nowhere|grpc|\n")
 		waitForEnd()
+	case roleOlder:
+		playOlder(plugin)
+		return
 	case roleNowhere:
 		say("1|1|unix|/nowhere|grpc|\n")
 		waitForEnd()
@@ -98,6 +106,27 @@ func play(role string) {
 		return
 	}
 	pluginrpc.Serve(plugin)
+}
+
+// playOlder serves a plugin that was built for an older contract than its handshake says.
+func playOlder(p pluginrpc.Plugin) {
+	goplugin.Serve(&goplugin.ServeConfig{
+		HandshakeConfig:  pluginrpc.Handshake,
+		VersionedPlugins: pluginrpc.VersionedPlugins(older{pluginrpc.NewServer(p)}),
+		GRPCServer:       goplugin.DefaultGRPCServer, Logger: hclog.NewNullLogger(),
+	})
+}
+
+type older struct {
+	backendv1.RegistryBackendServer
+}
+
+func (s older) Describe(ctx context.Context, req *backendv1.DescribeRequest) (*backendv1.DescribeResponse, error) {
+	d, err := s.RegistryBackendServer.Describe(ctx, req)
+	if err == nil {
+		d.Contract = ports.ContractVersion - 1
+	}
+	return d, err
 }
 
 // playFrozen introduces itself and never answers.
@@ -289,7 +318,8 @@ func (b *toy) Close() error {
 		return fmt.Errorf("pin %s stuck: %w", b.options.Pin, ports.ErrPermission)
 	case "exit":
 		quit(7)
-	case "mark":
+	case "mark": // After longer than a plugin gives its backend once it is to end.
+		<-time.After(1500 * time.Millisecond)
 		_ = os.WriteFile(os.Getenv(varFile), []byte("closed"), 0o600)
 	}
 	close(b.ended)

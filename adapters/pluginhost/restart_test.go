@@ -120,7 +120,7 @@ func TestCrashLoopBreaks(t *testing.T) {
 			require.ErrorIs(t, err, ports.ErrUnavailable)
 
 			var delays []time.Duration
-			for broken := false; !broken; {
+			for broken := false; !broken && len(delays) < 8; {
 				r := await(t, "restart", events.restarting)
 				delays, broken = append(delays, r.delay), r.broken
 			}
@@ -175,8 +175,8 @@ func TestDescendantHoldsPipes(t *testing.T) {
 	assert.Equal(t, 2, await(t, "start", events.started))
 }
 
-// A call without a deadline gets one; a backend that is stuck in a call is not the end of
-// its process, which may serve others.
+// A call without a deadline gets one; that a backend is late with a call is not the end of its
+// process, which may serve others.
 func TestCallTimeout(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, rolePlugin, nil)
@@ -194,6 +194,30 @@ func TestCallTimeout(t *testing.T) {
 	_, err = order(context.Background(), f.open(t), "hang")
 	require.ErrorIs(t, err, ports.ErrUnavailable)
 	require.ErrorContains(t, err, "did not answer within 200ms")
+}
+
+// A backend that does not come back from a call long after that was given up is stuck, though
+// its process answers everything else, and is replaced.
+func TestStuckBackendIsReplaced(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, rolePlugin, nil)
+	f.Heartbeat = 2 * time.Second
+	events := f.listen()
+	h := f.open(t)
+	await(t, "start", events.started)
+	first := tether.byPID(t, h.Status().PID)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := order(ctx, h, "hang")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NoError(t, h.Health(t.Context()))
+
+	assert.Equal(t, "hung", await(t, "end", events.ended))
+	assert.Contains(t, h.Status().LastError, "its backend is stuck in a call (it says NOT_SERVING)")
+	f.log.waitFor(t, "the backend is stuck", `"method":"OpenSession"`)
+	first.mustEnd(t, patience)
+	assert.Equal(t, 2, await(t, "start", events.started))
+	require.NoError(t, h.Health(t.Context()))
 }
 
 func TestCloseHangs(t *testing.T) {

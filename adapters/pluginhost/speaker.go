@@ -4,6 +4,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 
 	"github.com/marketprism/prism/adapters/pluginrpc"
 )
+
+// errStuck is the sign of life of a process whose backend does not come back from a call.
+var errStuck = errors.New("its backend is stuck in a call")
 
 // stopGrace is how long a process that was closed may take to end.
 const stopGrace = 3 * time.Second
@@ -55,7 +59,7 @@ func (s *speaker) ping(ctx context.Context) error {
 		return err
 	}
 	if got := resp.GetStatus(); got != grpc_health_v1.HealthCheckResponse_SERVING {
-		return fmt.Errorf("it says %s", got)
+		return fmt.Errorf("%w (it says %s)", errStuck, got)
 	}
 	return nil
 }

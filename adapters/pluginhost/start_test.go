@@ -38,6 +38,7 @@ func TestWrongBinary(t *testing.T) {
 		"no program":     {path: file("garbage", "\x00\x01garbage", 0o700), kind: ports.ErrInvalid, want: []string{"cannot be run", "built for this system"}},
 		"no plugin":      {role: roleNoPlugin, kind: ports.ErrInvalid, want: []string{"frobnicate", "is it a Prism backend plugin?"}},
 		"newer contract": {role: roleNewer, kind: ports.ErrUnsupported, want: []string{"version 99", "use a newer Prism"}},
+		"older contract": {role: roleOlder, kind: ports.ErrUnsupported, want: []string{"version 0", "use a newer plugin"}},
 		"net/rpc":        {role: roleNetRPC, kind: ports.ErrInvalid, want: []string{"netrpc", "gRPC"}},
 		"another name":   {role: roleOtherName, kind: ports.ErrInvalid, want: []string{`"doll"`, `"toy"`}},
 		"not there":      {role: roleNowhere, kind: ports.ErrUnavailable, want: []string{"introduced itself and does not answer"}},

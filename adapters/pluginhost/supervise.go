@@ -4,6 +4,7 @@ package pluginhost
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -28,7 +29,8 @@ func (h *Host) supervise(l *living) {
 }
 
 // tend returns when the process has ended, hangs, or is to be closed. Two signs of life in a
-// row that fail to come are a hang: one may be the whole machine's.
+// row that fail to come, or say that the backend is stuck, are a hang: one may be the whole
+// machine's.
 func (h *Host) tend(l *living) (reason string, err error) {
 	timer := time.NewTimer(h.launcher.Heartbeat)
 	defer timer.Stop()
@@ -50,13 +52,20 @@ func (h *Host) tend(l *living) (reason string, err error) {
 		if err := h.ping(l); err == nil || l.inUse.Err() != nil || h.life.Err() != nil {
 			misses = 0
 		} else if misses++; misses > 1 {
-			return endHung, fmt.Errorf("it gave no sign of life for %s: %w", time.Duration(misses)*h.launcher.Heartbeat, err)
+			return endHung, h.hung(misses, err)
 		} else {
 			doubt = nil // The next sign has its whole time.
 			h.launcher.Logger.Warn("plugin missed a sign of life", slog.Any("error", err))
 		}
 		timer.Reset(max(0, h.launcher.Heartbeat-time.Since(began)))
 	}
+}
+
+func (h *Host) hung(misses int, err error) error {
+	if errors.Is(err, errStuck) {
+		return err
+	}
+	return fmt.Errorf("it gave no sign of life for %s: %w", time.Duration(misses)*h.launcher.Heartbeat, err)
 }
 
 // ping gives the process the time of a heartbeat, and the host its Close.

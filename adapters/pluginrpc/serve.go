@@ -11,7 +11,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,10 +41,17 @@ const (
 // Serve is the whole of a plugin's main. It shakes hands with the host that launched the
 // process and serves it until the host says that it is enough or is gone: it closes the
 // connection, or the pipe that it gave as stdin. The backend is then closed, and Serve returns.
+// It does not return when the pipe was closed and the process leads a process group, as those
+// that Prism launches do: its host has died, and the whole group is killed, as the host would
+// have done.
 //
 // SIGINT, SIGTERM and SIGHUP are ignored. slog's default logger and package log write JSON lines
 // to stderr. Stdout belongs to the handshake: what a backend prints there or to stderr after
 // Serve began goes to the host's log.
+//
+// A backend that does not come back from a call within 10 s of the end of its context is stuck:
+// grpc.health.v1.Health/Check then answers NOT_SERVING, for which Prism replaces the process,
+// until the call returns.
 //
 // Run by hand, and for a plugin that cannot work (no name, no Open, a default that its own
 // schema does not allow), it says so on stderr and exits with status 1.
@@ -67,7 +76,10 @@ func serve(p Plugin) error {
 	ignoreSignals(log)
 
 	srv := newServer(p, log)
-	life := &process{log: log, server: srv}
+	life := &process{log: log, server: srv, overruns: newOverruns(log)}
+	watching, enough := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() { life.overruns.watch(watching) })
 	plugin.Serve(&plugin.ServeConfig{
 		HandshakeConfig:  Handshake,
 		VersionedPlugins: VersionedPlugins(srv),
@@ -75,6 +87,11 @@ func serve(p Plugin) error {
 		Logger:           hostLogger(log),
 	})
 	life.closeBackend()
+	enough()
+	watch.Wait()
+	if life.orphaned.Load() {
+		endGroup()
+	}
 	return nil
 }
 
@@ -124,10 +141,12 @@ func ignoreSignals(log *slog.Logger) {
 // process ends the gRPC server, and with it Serve, when the host is gone. It implements
 // stats.Handler to see connections come and go.
 type process struct {
-	log    *slog.Logger
-	server *server
-	grpc   *grpc.Server
-	once   sync.Once
+	log      *slog.Logger
+	server   *server
+	overruns *overruns
+	grpc     *grpc.Server
+	once     sync.Once
+	orphaned atomic.Bool // stdin was closed: the host is gone
 
 	mu          sync.Mutex
 	connections int         // guarded by mu
@@ -137,10 +156,12 @@ type process struct {
 // start makes the server, as go-plugin asks, and begins to look at stdin. Its goroutine ends
 // with the process: a blocked read of stdin cannot be interrupted.
 func (p *process) start(opts []grpc.ServerOption) *grpc.Server {
-	p.grpc = grpc.NewServer(append(opts, append(ServerOptions(), grpc.StatsHandler(p))...)...)
+	opts = slices.Concat(opts, ServerOptions(), p.overruns.options(), []grpc.ServerOption{grpc.StatsHandler(p)})
+	p.grpc = grpc.NewServer(opts...)
 	if isPipe(os.Stdin) {
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin) // An error says the same as EOF.
+			p.orphaned.Store(true)
 			p.stop("the host closed stdin")
 		}()
 	}

@@ -51,6 +51,9 @@ func played(play string) pluginrpc.Plugin {
 			return []ports.Found{{Record: new(testRecord("a"))}}, nil
 		},
 	}
+	if play == "traces" {
+		tracing(f)
+	}
 	p := f.plugin()
 	switch play {
 	case "nameless":
@@ -133,13 +136,13 @@ func launch(t *testing.T, play string, stdin *os.File) *child {
 }
 
 // dial connects to the child as its handshake says.
-func (c *child) dial(t *testing.T) *grpc.ClientConn {
+func (c *child) dial(t *testing.T, opts ...grpc.DialOption) *grpc.ClientConn {
 	t.Helper()
 	parts := strings.Split(strings.TrimSpace(c.line), "|")
 	require.GreaterOrEqual(t, len(parts), 5, c.line)
 	assert.Equal(t, []string{"1", "1", "unix"}, parts[:3])
 	assert.Equal(t, "grpc", parts[4])
-	conn, err := grpc.NewClient("unix:"+parts[3], grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+parts[3], append(opts, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return conn

@@ -28,7 +28,9 @@ var largeAnswer = grpc.MaxCallRecvMsgSize(maxMessageBytes)
 
 // ServerOptions are what a grpc.Server needs to hold NewServer; Serve sets them by itself.
 func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{grpc.MaxRecvMsgSize(maxMessageBytes)}
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.ChainUnaryInterceptor(traceUnary), grpc.ChainStreamInterceptor(traceStream),
+	}
 }
 
 // Plugin is a backend as its author offers it.
@@ -46,6 +48,8 @@ type Plugin struct {
 	Options []ports.Option
 	// Open connects to the store. The options have passed ValidateOptions and hold the defaults;
 	// DecodeOptions reads them. Its errors are those of ports, as for every method of a backend.
+	// The contexts of a backend's calls carry the host's span (OpenTelemetry's
+	// trace.SpanContextFromContext) when the host traces.
 	Open func(ctx context.Context, options json.RawMessage) (ports.Backend, error)
 }
 

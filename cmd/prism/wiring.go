@@ -115,7 +115,7 @@ func reason(err error) error {
 }
 
 func (h *host) launch(ctx context.Context, cfg prism.Config) (*pluginhost.Host, error) {
-	launch, err := cfg.Launch(ctx)
+	launch, err := cfg.Launch()
 	if err != nil {
 		return nil, err
 	}

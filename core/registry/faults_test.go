@@ -4,6 +4,13 @@ package registry_test
 // stand beside what they are about.
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -227,4 +234,41 @@ func TestFault28TwoDeregisterAtOnce(t *testing.T) {
 		}, nil)
 		require.ErrorIs(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key()}), core.ErrNotFound)
 	})
+}
+
+// What tells of an outage names no paths and has a cause.
+func TestOutageIsToldInASentence(t *testing.T) {
+	dial := errors.New(`connection error: desc = "transport: error while dialing: dial unix /run/user/1/prism/h1/plugin2: connect: connection refused"`)
+	for name, c := range map[string]struct {
+		why  error
+		want string
+	}{
+		"the plugin is gone":   {fmt.Errorf("%w: %w", ports.ErrUnavailable, dial), "the store, or the plugin that speaks to it, is out of reach"},
+		"the plugin was late":  {fmt.Errorf("%w: %w", ports.ErrUnavailable, context.DeadlineExceeded), "the store, or the plugin that speaks to it, is out of reach"},
+		"silence":              {context.DeadlineExceeded, "the store has been silent for 6s"},
+		"a right was revoked":  {fmt.Errorf("%w: %w", ports.ErrPermission, dial), "the store no longer lets this host read its records"},
+		"the store had enough": {fmt.Errorf("no more: %w", io.EOF), "the store ended the stream of changes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *store) {
+				s.why = c.why
+				var log strings.Builder
+				h := newHost(t, s, func(o *registry.Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
+				defer h.stop(t)
+				s.setAway(true)
+				synctest.Wait()
+				s.setAway(false)
+				sleep(10 * time.Second)
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				require.Len(t, h.events, 2)
+				assert.Equal(t, core.EventDegraded, h.events[0].Type)
+				assert.Equal(t, core.CauseOutage, h.events[0].Cause)
+				assert.Equal(t, c.want, h.events[0].Reason)
+				assert.Contains(t, log.String(), strconv.Quote(c.why.Error()), "the log has the whole error")
+				assert.Equal(t, core.EventRecovered, h.events[1].Type)
+				assert.Equal(t, core.CauseOutage, h.events[1].Cause)
+			})
+		})
+	}
 }

@@ -4,6 +4,7 @@ package registry_test
 // a bubble of synctest, so that a ttl of 300 s takes no time, and a wrapper that injects faults.
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -28,6 +29,7 @@ type store struct {
 	mu     sync.Mutex
 	away   bool
 	cut    chan struct{} // closed when the store goes away: ends watches
+	why    error         // how they end; nil is ports.ErrUnavailable
 	before func(ports.Mutation)
 	after  func(ports.Mutation) error
 }
@@ -134,13 +136,14 @@ func (s *store) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watche
 	if err != nil {
 		return nil, err
 	}
-	return &cuttable{Watcher: w, cut: cut}, nil
+	return &cuttable{Watcher: w, cut: cut, why: cmp.Or(s.why, ports.ErrUnavailable)}, nil
 }
 
 // cuttable is a watcher that ends when the store goes away.
 type cuttable struct {
 	ports.Watcher
 	cut chan struct{}
+	why error
 }
 
 func (c *cuttable) Next(ctx context.Context) (ports.WatchEvent, error) {
@@ -151,7 +154,7 @@ func (c *cuttable) Next(ctx context.Context) (ports.WatchEvent, error) {
 		defer close(done)
 		select {
 		case <-c.cut:
-			cancel(ports.ErrUnavailable)
+			cancel(c.why)
 		case <-stop:
 		}
 	}()
@@ -159,8 +162,8 @@ func (c *cuttable) Next(ctx context.Context) (ports.WatchEvent, error) {
 	close(stop)
 	<-done
 	cancel(nil)
-	if err != nil && context.Cause(ctx) == ports.ErrUnavailable { //nolint:errorlint // the very value set above
-		return ev, ports.ErrUnavailable
+	if err != nil && context.Cause(ctx) == c.why { //nolint:errorlint // the very value set above
+		return ev, c.why
 	}
 	return ev, err
 }

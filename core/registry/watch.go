@@ -5,7 +5,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -189,7 +188,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 	}
 	if !r.link.connected && r.link.synced {
 		r.opt.Publish(core.Event{
-			Type: core.EventRecovered, Cause: core.CauseUnknown, Actor: "registry",
+			Type: core.EventRecovered, Cause: core.CauseOutage, Actor: "registry",
 			Reason: "the view is current again after " + outage.Round(time.Millisecond).String(),
 		})
 	}
@@ -316,10 +315,21 @@ func (r *Registry) disconnected(err error) {
 	proof := time.Duration(r.link.proof.Load() - 1)
 	r.link.lost = clockStart.Add(proof)
 	r.flushLocked()
-	reason := fmt.Sprintf("the watch ended: %v", err)
-	if errors.Is(err, context.DeadlineExceeded) {
-		reason = "the store has been silent for " + silence.String()
+	reason := outageReason(err)
+	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason), slog.Any("error", err))
+	r.opt.Publish(core.Event{Type: core.EventDegraded, Cause: core.CauseOutage, Actor: "registry", Reason: reason})
+}
+
+// outageReason says in one sentence why the store cannot be followed. Events are read by
+// people and programs that know nothing of sockets and processes; the log has the error.
+func outageReason(err error) string {
+	switch {
+	case errors.Is(err, core.ErrPermission):
+		return "the store no longer lets this host read its records"
+	case errors.Is(err, core.ErrUnavailable), errors.Is(err, core.ErrClosed):
+		return "the store, or the plugin that speaks to it, is out of reach"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the store has been silent for " + silence.String()
 	}
-	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason))
-	r.opt.Publish(core.Event{Type: core.EventDegraded, Cause: core.CauseUnknown, Actor: "registry", Reason: reason})
+	return "the store ended the stream of changes"
 }
