@@ -108,6 +108,19 @@ func TestWhereFilesAreLookedFor(t *testing.T) {
 	assert.Equal(t, []string{near}, read())
 }
 
+func TestAPathThroughAFileIsNoFile(t *testing.T) {
+	user := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(user, "prism"), []byte("not a folder\n"), 0o600))
+	l, err := config.Load(config.LoadOptions{WorkDir: t.TempDir(), UserConfigDir: user})
+	require.NoError(t, err)
+	assert.Empty(t, l.FilesRead)
+
+	named := filepath.Join(user, "prism", "prism.yaml")
+	_, err = config.Load(config.LoadOptions{Files: []string{named}})
+	require.ErrorIs(t, err, core.ErrInvalid)
+	require.ErrorContains(t, err, named+": there is no such file")
+}
+
 func TestProfiles(t *testing.T) {
 	const yaml = `
 environment: "${STAGE:-}"
