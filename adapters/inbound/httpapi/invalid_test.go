@@ -54,6 +54,7 @@ func TestRegistrationsThatAreRefused(t *testing.T) {
 			`{"health_check_url":"http://169.254.169.254/x","host":"a","port":1}`, 422, "body.health_check_url", []string{"own host a"},
 		},
 		"exec check":              {`{"check":{"type":"exec","command":["x"]},"host":"a","port":1}`, 422, "body.check.type", []string{"exec"}},
+		"check interval soon":     {`{"check":{"interval":"soon"},"host":"a","port":1}`, 422, "body.check.interval", []string{"soon", "seconds"}},
 		"check interval 0":        {`{"check":{"interval":0},"host":"a","port":1}`, 422, "body.check.interval", []string{"more than 0"}},
 		"endpoint without a name": {`{"endpoints":[{"port":1}],"host":"a","port":1}`, 422, "body.endpoints[0].name", []string{"empty"}},
 		"status that nobody sets": {`{"status":"unknown","host":"a","port":1}`, 422, "body.status", []string{"cannot be set"}},
