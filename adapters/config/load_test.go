@@ -53,7 +53,7 @@ func TestLaterLayersWin(t *testing.T) {
 		origin string
 	}{
 		{"--set, the last", func(*config.LoadOptions) {}, 17, config.LayerFlag, "--set"},
-		{"a flag", func(o *config.LoadOptions) { o.Set = nil }, 15, config.LayerFlag, "flag"},
+		{"a flag", func(o *config.LoadOptions) { o.Set = nil }, 15, config.LayerFlag, "--instance_ttl"},
 		{"a variable", func(o *config.LoadOptions) { o.Flags = nil }, 14, config.LayerEnvironment, "PRISM_INSTANCE_TTL"},
 		{"the profile", func(o *config.LoadOptions) { o.Env = nil }, 13, config.LayerProfile, second + ":3"},
 		{"the last file", func(o *config.LoadOptions) { o.Environment = "" }, 12, config.LayerFile, second + ":1"},
