@@ -21,9 +21,6 @@ import (
 func TestEachCommandHelpsWithAnExample(t *testing.T) {
 	var visit func(path []string, c *cobra.Command)
 	visit = func(path []string, c *cobra.Command) {
-		if c.Name() == "completion" || c.Name() == "help" {
-			return // cobra's own
-		}
 		r := invoke(t.Context(), "", append(path, "--help")...)
 		assert.Zero(t, r.code, path)
 		assert.Empty(t, r.err, path)
@@ -35,6 +32,12 @@ func TestEachCommandHelpsWithAnExample(t *testing.T) {
 		}
 	}
 	visit(nil, (&app{stdout: io.Discard, stderr: io.Discard}).root())
+}
+
+func TestTheVersionIsAFlagToo(t *testing.T) {
+	r := invoke(t.Context(), "", "--version")
+	assert.Zero(t, r.code, r.err)
+	assert.Equal(t, "prism "+programVersion()+"\n", r.out)
 }
 
 func TestTheLifeOfAnInstance(t *testing.T) {

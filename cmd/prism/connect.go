@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -48,6 +49,9 @@ func (a *app) connect(log *slog.Logger) (*client.Client, error) {
 	token := a.token
 	if token == "" {
 		token = os.Getenv(envToken)
+	}
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return nil, &core.FieldError{Field: "token", Allowed: "a line break or another control character is in it; give the token alone, with --token or " + envToken}
 	}
 	return client.New(client.Config{Addresses: a.hosts(), Token: token, Logger: log})
 }
