@@ -50,13 +50,13 @@ type checkJSON struct {
 	Type            CheckType       `json:"type,omitempty"`
 	Path            string          `json:"path,omitempty"`
 	Command         []string        `json:"command,omitempty"`
-	Interval        *Duration       `json:"interval,omitempty"`
-	Timeout         *Duration       `json:"timeout,omitempty"`
+	Interval        json.RawMessage `json:"interval,omitempty"`
+	Timeout         json.RawMessage `json:"timeout,omitempty"`
 	Rise            *int            `json:"rise,omitempty"`
 	Fall            *int            `json:"fall,omitempty"`
 	ExpectStatus    json.RawMessage `json:"expect_status,omitempty"`
 	ExpectBody      string          `json:"expect_body,omitempty"`
-	DeregisterAfter *Duration       `json:"deregister_after,omitempty"`
+	DeregisterAfter json.RawMessage `json:"deregister_after,omitempty"`
 	Implicit        bool            `json:"implicit,omitempty"`
 }
 
@@ -76,8 +76,7 @@ func (c Check) MarshalJSON() ([]byte, error) {
 		j.ExpectStatus, _ = json.Marshal(c.ExpectStatus) // a string always marshals
 	}
 	if c.DeregisterAfter != 0 || c.deregisterSet {
-		d := Duration(c.DeregisterAfter)
-		j.DeregisterAfter = &d
+		j.DeregisterAfter = secondsOf(c.DeregisterAfter)
 	}
 	return json.Marshal(j)
 }
@@ -91,22 +90,25 @@ func (c *Check) UnmarshalJSON(b []byte) error {
 	*c = Check{Type: j.Type, Path: j.Path, Command: j.Command, ExpectBody: j.ExpectBody, Implicit: j.Implicit}
 	for _, d := range []struct {
 		field string
-		from  *Duration
+		from  json.RawMessage
 		to    *time.Duration
 	}{
 		{"check.interval", j.Interval, &c.Interval},
 		{"check.timeout", j.Timeout, &c.Timeout},
 		{"check.deregister_after", j.DeregisterAfter, &c.DeregisterAfter},
 	} {
-		if d.from == nil {
+		if !present(d.from) {
 			continue
 		}
-		*d.to = d.from.Std()
+		var err error
+		if *d.to, err = durationOf(d.field, d.from); err != nil {
+			return err
+		}
 		if *d.to <= 0 && d.field != "check.deregister_after" {
-			return Invalid(d.field, d.from.Std().String(), "use more than 0 seconds, or leave it out")
+			return Invalid(d.field, d.to.String(), "use more than 0 seconds, or leave it out")
 		}
 	}
-	c.deregisterSet = j.DeregisterAfter != nil
+	c.deregisterSet = present(j.DeregisterAfter)
 	for _, n := range []struct {
 		field string
 		from  *int
@@ -243,10 +245,15 @@ func (c Check) validate() error {
 	return nil
 }
 
-func optional(d time.Duration) *Duration {
+// optional is the JSON form of a duration; 0 is left out.
+func optional(d time.Duration) json.RawMessage {
 	if d == 0 {
 		return nil
 	}
-	v := Duration(d)
-	return &v
+	return secondsOf(d)
+}
+
+func secondsOf(d time.Duration) json.RawMessage {
+	raw, _ := Duration(d).MarshalJSON() // never fails
+	return raw
 }

@@ -24,11 +24,20 @@ func (d Duration) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON reads 30, 0.5 or "30s".
 func (d *Duration) UnmarshalJSON(b []byte) error {
-	var s string
-	if json.Unmarshal(b, &s) != nil {
-		s = string(b)
+	v, err := durationOf("duration", b)
+	if err == nil {
+		*d = Duration(v)
 	}
-	return d.UnmarshalText([]byte(s))
+	return err
+}
+
+// durationOf is UnmarshalJSON for a field that has a name.
+func durationOf(field string, raw json.RawMessage) (time.Duration, error) {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		s = string(raw)
+	}
+	return ParseDuration(field, s)
 }
 
 // UnmarshalText reads "30", "0.5" or "30s".

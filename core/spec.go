@@ -89,7 +89,7 @@ func (s Spec) MarshalJSON() ([]byte, error) {
 		j.Weight = json.RawMessage(strconv.Itoa(*s.Weight))
 	}
 	if s.TTL != 0 {
-		j.TTL, _ = Duration(s.TTL).MarshalJSON() // never fails
+		j.TTL = secondsOf(s.TTL)
 	}
 	if !s.Metadata.IsEmpty() {
 		j.Metadata = &s.Metadata
@@ -123,15 +123,11 @@ func (s *Spec) UnmarshalJSON(b []byte) error {
 		out.Weight = &w
 	}
 	if present(j.TTL) {
-		var text string
-		if json.Unmarshal(j.TTL, &text) != nil {
-			text = string(j.TTL)
-		}
-		if out.TTL, err = ParseDuration("ttl", text); err != nil {
+		if out.TTL, err = durationOf("ttl", j.TTL); err != nil {
 			return err
 		}
 		if out.TTL <= 0 {
-			return ttlError(text)
+			return ttlError(strings.Trim(string(j.TTL), `"`))
 		}
 	}
 	*s = out

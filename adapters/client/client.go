@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -105,10 +106,18 @@ func parseAddress(address string) (string, error) {
 	switch {
 	case err != nil, u.Hostname() == "", u.Scheme != "http" && u.Scheme != "https", u.RawQuery != "", u.Fragment != "":
 		return "", core.Invalid("address", address, rule)
+	case !validPort(u.Port()):
+		return "", core.Invalid("address", address, "its port is none; use 1–65535")
 	case u.User != nil:
 		return "", &core.FieldError{Field: "address", Allowed: "it holds credentials; use the token instead"}
 	}
 	return strings.TrimSuffix(u.String(), "/"), nil
+}
+
+// validPort: none at all is the scheme's own.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
 }
 
 // Close ends streams and the heartbeats of registrations; what is registered stays so until

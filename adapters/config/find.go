@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // maxFileBytes bounds a file, so that a device is not read for ever.
@@ -37,11 +38,16 @@ func (o LoadOptions) files(lookup func(string) (string, bool)) ([]string, error)
 		}
 	}
 	for _, place := range places {
-		if _, err := os.Stat(place); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(place); !absent(err) {
 			return []string{place}, nil
 		}
 	}
 	return nil, nil
+}
+
+// absent reports that there is no such file, be it because a part of its path is no folder.
+func absent(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func (o LoadOptions) inWorkDir(name string) string {
@@ -58,7 +64,7 @@ func readFile(name string) ([]byte, error) {
 	}
 	info, err := os.Stat(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case absent(err):
 		return nil, fail("there is no such file; name one that exists, or leave out --config and " + variableConfig)
 	case err == nil && info.IsDir():
 		return nil, fail("it is a folder; name a YAML file in it")

@@ -6,12 +6,14 @@ package config
 import (
 	"maps"
 	"slices"
+	"strings"
 )
 
 func (l *loading) flagLayer(order int) layer {
 	out := newLayer()
 	for _, key := range slices.Sorted(maps.Keys(l.options.Flags)) {
-		l.flag(out, Source{Layer: LayerFlag, Name: "flag"}, key, l.options.Flags[key], order)
+		name := "--" + key[strings.LastIndexByte(key, '.')+1:]
+		l.flag(out, Source{Layer: LayerFlag, Name: name}, key, l.options.Flags[key], order)
 	}
 	for _, kv := range l.options.Set {
 		src := Source{Layer: LayerFlag, Name: "--set"}

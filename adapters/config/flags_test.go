@@ -65,5 +65,5 @@ func TestFlagsThatAreRefused(t *testing.T) {
 			assert.Contains(t, fails(t, "", set(arg)), want)
 		})
 	}
-	assert.Contains(t, fails(t, "", func(o *config.LoadOptions) { o.Flags = map[string]any{"server": 5} }), "flag: server: ")
+	assert.Contains(t, fails(t, "", func(o *config.LoadOptions) { o.Flags = map[string]any{"server": 5} }), "--server: server: ")
 }

@@ -53,7 +53,7 @@ func TestLaterLayersWin(t *testing.T) {
 		origin string
 	}{
 		{"--set, the last", func(*config.LoadOptions) {}, 17, config.LayerFlag, "--set"},
-		{"a flag", func(o *config.LoadOptions) { o.Set = nil }, 15, config.LayerFlag, "flag"},
+		{"a flag", func(o *config.LoadOptions) { o.Set = nil }, 15, config.LayerFlag, "--instance_ttl"},
 		{"a variable", func(o *config.LoadOptions) { o.Flags = nil }, 14, config.LayerEnvironment, "PRISM_INSTANCE_TTL"},
 		{"the profile", func(o *config.LoadOptions) { o.Env = nil }, 13, config.LayerProfile, second + ":3"},
 		{"the last file", func(o *config.LoadOptions) { o.Environment = "" }, 12, config.LayerFile, second + ":1"},
@@ -106,6 +106,19 @@ func TestWhereFilesAreLookedFor(t *testing.T) {
 	assert.Equal(t, []string{other}, read(), "relative to the working folder")
 	o.Files = []string{near}
 	assert.Equal(t, []string{near}, read())
+}
+
+func TestAPathThroughAFileIsNoFile(t *testing.T) {
+	user := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(user, "prism"), []byte("not a folder\n"), 0o600))
+	l, err := config.Load(config.LoadOptions{WorkDir: t.TempDir(), UserConfigDir: user})
+	require.NoError(t, err)
+	assert.Empty(t, l.FilesRead)
+
+	named := filepath.Join(user, "prism", "prism.yaml")
+	_, err = config.Load(config.LoadOptions{Files: []string{named}})
+	require.ErrorIs(t, err, core.ErrInvalid)
+	require.ErrorContains(t, err, named+": there is no such file")
 }
 
 func TestProfiles(t *testing.T) {

@@ -19,7 +19,8 @@ type LoadOptions struct {
 	Env []string
 	// KnownVariables are names with the prefix PRISM_ that the program uses for other purposes.
 	KnownVariables []string
-	// Flags are values by dotted path: strings, bool, int, float64, time.Duration or []string.
+	// Flags are values by dotted path: strings, bool, int, float64, time.Duration or []string. A
+	// flag is named like the last part of its path: --http for server.http.
 	Flags map[string]any
 	// Set holds "key=value" as --set gives them; they win over Flags, the last over the others.
 	Set []string

@@ -62,8 +62,9 @@ func exitCode(err error) int {
 	if _, ok := errors.AsType[usageError](err); ok {
 		return exitUsage
 	}
+	_, named := errors.AsType[*core.FieldError](err)
 	switch {
-	case errors.Is(err, core.ErrInvalid), errors.Is(err, core.ErrTooLarge):
+	case errors.Is(err, core.ErrInvalid), errors.Is(err, core.ErrTooLarge), named && errors.Is(err, core.ErrUnsupported):
 		return exitUsage
 	case errors.Is(err, core.ErrNotFound):
 		return exitNotFound
@@ -102,11 +103,13 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unavailable.`,
 	flags.StringVar(&a.token, "token", "", "the `token` that the host asks for (default $PRISM_TOKEN)")
 	flags.StringVarP(&a.output, "output", "o", formatTable, "`format` of the answer: table, json or yaml")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usageError{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
+		said, _, _ := strings.Cut(err.Error(), ": strconv.") // what follows is Go's own
+		return usageError{fmt.Errorf("%s; see %s --help", said, cmd.CommandPath())}
 	})
+	root.Version = programVersion()
+	root.SetVersionTemplate("prism {{.Version}}\n")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkOutput() }
 	root.SetCompletionCommandGroupID(groupHost)
-	root.SetHelpCommandGroupID(groupHost)
 	root.AddGroup(
 		&cobra.Group{ID: groupFind, Title: "Find services:"}, &cobra.Group{ID: groupRegister, Title: "Register them:"},
 		&cobra.Group{ID: groupOperate, Title: "Operate them:"}, &cobra.Group{ID: groupHost, Title: "Run a host:"},
@@ -115,6 +118,9 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unavailable.`,
 	a.add(root, groupRegister, a.register(), a.heartbeat(), a.deregister(), a.run())
 	a.add(root, groupOperate, a.setStatus(), a.drain(), a.restore(), a.check())
 	a.add(root, groupHost, a.serve(), a.status(), a.plugin(), a.config(), a.version())
+	root.SetHelpCommand(help(root))
+	root.InitDefaultCompletionCmd()
+	strictCompletion(root)
 	return root
 }
 
@@ -129,6 +135,38 @@ func (a *app) add(root *cobra.Command, group string, commands ...*cobra.Command)
 	for _, c := range commands {
 		c.GroupID = group
 		root.AddCommand(c)
+	}
+}
+
+// help replaces cobra's command, which takes any word for a command.
+func help(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND...]", Short: "Show what a command does", GroupID: groupHost,
+		Example: "  prism help register\n  prism help config show",
+		RunE: func(_ *cobra.Command, args []string) error {
+			found, rest, err := root.Find(args)
+			if err != nil {
+				return usageError{err}
+			}
+			if len(rest) > 0 {
+				return unknownCommand(found, rest[0])
+			}
+			return found.Help()
+		},
+	}
+}
+
+// strictCompletion has cobra's command refuse what it does not know, as all others do.
+func strictCompletion(root *cobra.Command) {
+	completion, _, err := root.Find([]string{"completion"})
+	if err != nil {
+		return
+	}
+	completion.Args, completion.RunE = cobra.ArbitraryArgs, onlySubcommands
+	completion.Example = "  prism completion bash > /etc/bash_completion.d/prism"
+	for _, shell := range completion.Commands() {
+		shell.Args = exactly()
+		shell.Example = "  prism completion " + shell.Name()
 	}
 }
 

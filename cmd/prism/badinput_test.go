@@ -19,43 +19,54 @@ func setStatus(service, id, status, reason string) discovery.StatusRequest {
 
 func TestUsageIsExplained(t *testing.T) {
 	for line, says := range map[string]string{
-		"servces":                              "did you mean services?",
-		"plugin lst":                           "did you mean list?",
-		"config frobnicate":                    "prism config --help",
-		"services extra":                       "takes no arguments",
-		"services --nosuch":                    "--nosuch",
-		"services -o xml":                      "use table, json or yaml",
-		"instances":                            "SERVICE is missing; use prism instances SERVICE",
-		"set-status api":                       "ID is missing",
-		"deregister api one two":               "takes SERVICE ID",
-		"pick api --url --explain":             "exclude one another",
-		"heartbeat":                            "LEASE is missing",
-		"run":                                  "SERVICE is missing",
-		"run api":                              "COMMAND is missing",
-		"run api --port 1 --":                  "COMMAND is missing",
-		"run -- ./server":                      "SERVICE is missing",
-		"run api extra -- ./server":            "too much before --",
-		"run api --drain-timeout x -- true":    "port: ",
-		"events --limit 0":                     "limit: 0 is not allowed",
-		"events --limit 1001":                  "1–1,000",
-		"events --type nonsense":               "service_registered",
-		"wait api --min 0":                     "min: 0",
-		"wait api --timeout 0":                 "timeout: ",
-		"wait api --timeout soon":              "timeout: ",
-		"services --address ftp://x":           "address: ",
-		"services --address http://u:p@h":      "credentials",
-		"set-status api id unknown":            "cannot be set",
-		"set-status api id asleep":             "use up, healthy",
-		"instances api --status asleep":        "status: ",
-		"instances api --filter weight>":       "filter: ",
-		"instances api --filter nosuch==1":     "filter: ",
-		"pick api --filter 1+1":                "filter: ",
-		"instances api --tag a/b":              "'/'",
-		"register api --metadata @/no/such":    "cannot be read",
-		"register api --from /no/such":         "cannot be read",
-		"register api --endpoint x --port 1":   "name=scheme://host:port",
-		"register api --endpoint x=y:z":        "name=scheme://host:port",
-		"register api --port 1 --check-rise x": "check.rise: ",
+		"servces":                                    "did you mean services?",
+		"plugin lst":                                 "did you mean list?",
+		"config frobnicate":                          "prism config --help",
+		"services extra":                             "takes no arguments",
+		"help nosuch":                                "there is no command \"nosuch\"; see prism --help",
+		"help plugin lst":                            "did you mean list?",
+		"completion nosuch":                          "there is no command \"nosuch\"; see prism completion --help",
+		"completion bash extra":                      "takes no arguments",
+		"events --limit x":                           "invalid argument \"x\" for \"--limit\" flag; see prism events --help",
+		"services --address 127.0.0.1:65536":         "address: \"127.0.0.1:65536\" is not allowed; its port is none; use 1–65535",
+		"services --address http://h:0":              "use 1–65535",
+		"plugin list --dir /no/such":                 "--dir: \"/no/such\" is not allowed; there is no such folder",
+		"config validate --backend=":                 "--backend: backend: it is empty",
+		"register api --port 1 --check-timeout x":    "check.timeout: \"x\" is not allowed; use a number of seconds",
+		"register api --port 1 --deregister-after x": "check.deregister_after: ",
+		"services --nosuch":                          "--nosuch",
+		"services -o xml":                            "use table, json or yaml",
+		"instances":                                  "SERVICE is missing; use prism instances SERVICE",
+		"set-status api":                             "ID is missing",
+		"deregister api one two":                     "takes SERVICE ID",
+		"pick api --url --explain":                   "exclude one another",
+		"heartbeat":                                  "LEASE is missing",
+		"run":                                        "SERVICE is missing",
+		"run api":                                    "COMMAND is missing",
+		"run api --port 1 --":                        "COMMAND is missing",
+		"run -- ./server":                            "SERVICE is missing",
+		"run api extra -- ./server":                  "too much before --",
+		"run api --drain-timeout x -- true":          "port: ",
+		"events --limit 0":                           "limit: 0 is not allowed",
+		"events --limit 1001":                        "1–1,000",
+		"events --type nonsense":                     "service_registered",
+		"wait api --min 0":                           "min: 0",
+		"wait api --timeout 0":                       "timeout: ",
+		"wait api --timeout soon":                    "timeout: ",
+		"services --address ftp://x":                 "address: ",
+		"services --address http://u:p@h":            "credentials",
+		"set-status api id unknown":                  "cannot be set",
+		"set-status api id asleep":                   "use up, healthy",
+		"instances api --status asleep":              "status: ",
+		"instances api --filter weight>":             "filter: ",
+		"instances api --filter nosuch==1":           "filter: ",
+		"pick api --filter 1+1":                      "filter: ",
+		"instances api --tag a/b":                    "'/'",
+		"register api --metadata @/no/such":          "cannot be read",
+		"register api --from /no/such":               "cannot be read",
+		"register api --endpoint x --port 1":         "name=scheme://host:port",
+		"register api --endpoint x=y:z":              "name=scheme://host:port",
+		"register api --port 1 --check-rise x":       "check.rise: ",
 	} {
 		t.Run(line, func(t *testing.T) {
 			r := invoke(t.Context(), "", strings.Fields(line)...)
@@ -148,6 +159,8 @@ func TestWhatIsNotThere(t *testing.T) {
 		"register api --port 8081 --create-only": {exitFailed, "conflict"},
 		"heartbeat prism1.nonsense":              {exitFailed, "heartbeat of -"},
 		"plugin info nosuch":                     {exitNotFound, "nosuch"},
+		"plugin verify ./nosuch":                 {exitNotFound, "there is no plugin ./nosuch; give its path, or a name that"},
+		"pick api --policy maglev":               {exitUsage, "maglev"},
 		"run api --port 1 -- no-such-program":    {exitNotFound, "give its path"},
 	} {
 		t.Run(line, func(t *testing.T) {
@@ -155,6 +168,24 @@ func TestWhatIsNotThere(t *testing.T) {
 			assert.Equal(t, want.code, r.code, r.err)
 			assert.Contains(t, r.err, want.says)
 		})
+	}
+}
+
+func TestAWaitSaysHowManyThereWere(t *testing.T) {
+	w := newWorld(t)
+	w.register("api")
+	r := w.prism("wait", "api", "--min", "2", "--timeout", "0.05")
+	assert.Equal(t, exitUnavailable, r.code)
+	assert.Contains(t, r.err, "after 50ms service api has 1 of 2")
+}
+
+func TestATokenThatNoHeaderCanHoldIsRefusedAndNotShown(t *testing.T) {
+	for _, args := range [][]string{{"--token", "hunter\n2"}, {}} {
+		t.Setenv(envToken, "hunter\r2")
+		r := invoke(t.Context(), "", append(args, "services", "--address", "http://127.0.0.1:1")...)
+		assert.Equal(t, exitUsage, r.code)
+		assert.Contains(t, r.err, "prism: token: a line break")
+		assert.NotContains(t, r.err, "hunter")
 	}
 }
 

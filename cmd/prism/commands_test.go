@@ -15,14 +15,12 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/discovery"
 )
 
 func TestEachCommandHelpsWithAnExample(t *testing.T) {
 	var visit func(path []string, c *cobra.Command)
 	visit = func(path []string, c *cobra.Command) {
-		if c.Name() == "completion" || c.Name() == "help" {
-			return // cobra's own
-		}
 		r := invoke(t.Context(), "", append(path, "--help")...)
 		assert.Zero(t, r.code, path)
 		assert.Empty(t, r.err, path)
@@ -34,6 +32,12 @@ func TestEachCommandHelpsWithAnExample(t *testing.T) {
 		}
 	}
 	visit(nil, (&app{stdout: io.Discard, stderr: io.Discard}).root())
+}
+
+func TestTheVersionIsAFlagToo(t *testing.T) {
+	r := invoke(t.Context(), "", "--version")
+	assert.Zero(t, r.code, r.err)
+	assert.Equal(t, "prism "+programVersion()+"\n", r.out)
 }
 
 func TestTheLifeOfAnInstance(t *testing.T) {
@@ -69,6 +73,46 @@ func TestTheLifeOfAnInstance(t *testing.T) {
 	r = w.prism("heartbeat", lease)
 	assert.Equal(t, exitFailed, r.code)
 	assert.Contains(t, r.out, "deregistered")
+}
+
+// A host whose store is away answers all the same, and is no host that cannot be reached.
+func TestAHostThatIsNotReadyIsShown(t *testing.T) {
+	w := newWorldOver(t, away{})
+	r := w.prism("status")
+	assert.Equal(t, exitUnavailable, r.code)
+	assert.Contains(t, r.out, "ready            no, ")
+	assert.Contains(t, r.out, "the store has gone fishing")
+	assert.Regexp(t, `^prism: the host is not ready: .*the store has gone fishing.*; its log says more\n$`, r.err)
+
+	r = w.prism("status", "-o", "json")
+	assert.Equal(t, exitUnavailable, r.code)
+	var shown struct {
+		Ready  *bool  `json:"ready"`
+		Reason string `json:"reason"`
+	}
+	r.decode(t, &shown)
+	require.NotNil(t, shown.Ready)
+	assert.False(t, *shown.Ready)
+	assert.Contains(t, shown.Reason, "the store has gone fishing")
+
+	r = w.prism("services")
+	assert.Zero(t, r.code, r.err)
+	assert.Contains(t, r.out, "out of date")
+	r = w.prism("register", "api", "--port", "1")
+	assert.Equal(t, exitUnavailable, r.code)
+	assert.NotContains(t, r.err, "cannot reach a host")
+}
+
+// During an outage a host answers heartbeats: calm is what is called for, not another address.
+func TestHeartbeatsInAnOutage(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stdout: &out, stderr: io.Discard, output: formatTable}
+	err := a.advise(a.showBeats([]discovery.HeartbeatResult{{Lease: "x", State: core.HeartbeatUnavailable}}))
+	require.ErrorIs(t, err, core.ErrUnavailable)
+	assert.Equal(t, exitUnavailable, exitCode(err))
+	assert.Contains(t, err.Error(), "try again")
+	assert.NotContains(t, err.Error(), "cannot reach")
+	assert.Contains(t, out.String(), "unavailable")
 }
 
 func TestOutputForPrograms(t *testing.T) {

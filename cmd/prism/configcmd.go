@@ -108,23 +108,21 @@ func (a *app) configValidate() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "validate", Short: "Check the configuration, and start nothing",
 		Long: `Check the configuration as "prism serve" would: every key, every value, and the backend's options
-by what its plugin says. The store is not touched. The exit code is 2 when something is wrong.`,
+by what its plugin says. The store is not touched. The exit code is 2 when something is wrong, a
+plugin that is not there included, and 4 when the plugin does not answer.`,
 		Example: "  prism config validate\n  prism config validate --config prism.yaml --environment production",
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			loaded, err := f.load(cmd)
+			loaded, err := f.loadValid(cmd)
 			if err != nil {
-				return err
-			}
-			if err := loaded.Validate(); err != nil {
 				return err
 			}
 			schema, err := schemaOf(cmd.Context(), loaded.Config)
-			if err != nil {
-				return err
+			if err == nil {
+				_, err = loaded.ValidateBackend(schema)
 			}
-			if _, err := loaded.ValidateBackend(schema); err != nil {
-				return err
+			if err != nil {
+				return wrongConfiguration(err)
 			}
 			return a.showValid(loaded)
 		},

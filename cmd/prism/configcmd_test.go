@@ -45,19 +45,23 @@ func TestFilesThatAreNoConfiguration(t *testing.T) {
 
 func TestFlagsThatAreNoConfiguration(t *testing.T) {
 	for line, says := range map[string]string{
-		"serve --set sesion_ttl=5":             "session_ttl",
-		"serve --set session_ttl":              "key=value",
-		"serve --set session_ttl=x":            "session_ttl: ",
-		"serve --http nonsense":                "server.http: ",
-		"serve --http 0.0.0.0:0":               "--insecure",
-		"serve --backend a/b":                  "backend: ",
-		"serve --environment nosuch":           "environment: ",
-		"serve --set security.enable_tls=true": "security.enable_tls: ",
+		"serve --set sesion_ttl=5":              "session_ttl",
+		"serve --set session_ttl":               "key=value",
+		"serve --set session_ttl=x":             "session_ttl: ",
+		"serve --http nonsense":                 "server.http: ",
+		"serve --http 0.0.0.0:0":                "--insecure",
+		"serve --backend a/b":                   "backend: ",
+		"serve --environment nosuch":            "environment: ",
+		"serve --set security.enable_tls=true":  "security.enable_tls: ",
+		"serve --set security.auth.type=oauth2": "security.auth.type: ",
 	} {
 		t.Run(line, func(t *testing.T) {
-			r := invoke(t.Context(), "", strings.Fields(line)...)
-			assert.NotZero(t, r.code)
-			assert.Contains(t, r.err, says)
+			for _, command := range []string{"serve", "config validate"} {
+				line := strings.Replace(line, "serve", command, 1)
+				r := invoke(t.Context(), "", strings.Fields(line)...)
+				assert.Equal(t, exitUsage, r.code, line)
+				assert.Contains(t, r.err, says)
+			}
 		})
 	}
 }
@@ -101,7 +105,7 @@ func TestConfigValidateAsksThePlugin(t *testing.T) {
 	assert.Equal(t, exitUsage, r.code)
 	assert.Contains(t, r.err, "backend_config.url")
 	r = invoke(t.Context(), "", "config", "validate", "--backend", "nosuch")
-	assert.Equal(t, exitNotFound, r.code)
+	assert.Equal(t, exitUsage, r.code)
 	assert.Contains(t, r.err, "nosuch")
 }
 

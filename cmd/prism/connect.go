@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -49,6 +50,9 @@ func (a *app) connect(log *slog.Logger) (*client.Client, error) {
 	if token == "" {
 		token = os.Getenv(envToken)
 	}
+	if strings.ContainsFunc(token, unicode.IsControl) {
+		return nil, &core.FieldError{Field: "token", Allowed: "a line break or another control character is in it; give the token alone, with --token or " + envToken}
+	}
 	return client.New(client.Config{Addresses: a.hosts(), Token: token, Logger: log})
 }
 
@@ -80,6 +84,9 @@ func (a *app) advise(err error) error {
 	}
 	if _, isField := errors.AsType[*core.FieldError](err); isField {
 		return err // it says itself what is allowed
+	}
+	if _, advised := errors.AsType[*advisedError](err); advised {
+		return err // the host has answered, and the command has said what that means
 	}
 	_, answered := errors.AsType[*problem.Error](err)
 	if !answered && errors.Is(err, core.ErrUnavailable) {
@@ -119,10 +126,16 @@ func whyUnreachable(err error) string {
 	return strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", "; "), core.ErrUnavailable.Error()+": ")
 }
 
-// keyOf checks the names of an instance before they become a path.
-func keyOf(service, id string) (core.Key, error) {
-	key := core.Key{Service: service, ID: id}
-	return key, key.Validate()
+// on runs a command whose first arguments are SERVICE and ID: it checks these names before
+// they become a path, and has act talk to the host.
+func (a *app) on(act func(ctx context.Context, c *client.Client, key core.Key) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		key := core.Key{Service: args[0], ID: args[1]}
+		if err := key.Validate(); err != nil {
+			return err
+		}
+		return a.ask(cmd, func(ctx context.Context, c *client.Client) error { return act(ctx, c, key) })
+	}
 }
 
 // ownHost is what a registration says of its place when nobody does: this machine as a host on

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -188,7 +189,7 @@ func (a *app) wait() *cobra.Command {
 					return err
 				}
 				if !satisfied {
-					return fmt.Errorf("%w: service %s had %d of %d within %s", core.ErrNoEligible, args[0], len(list), least, limit)
+					return tooFew(cmd.Context(), c, args[0], least, limit)
 				}
 				return a.showInstances(list, freshness{})
 			})
@@ -197,4 +198,20 @@ func (a *app) wait() *cobra.Command {
 	cmd.Flags().IntVar(&least, "min", 1, "how `many` instances to wait for")
 	cmd.Flags().StringVar(&timeout, "timeout", "30s", "how `long` to wait, in seconds or as 30s, 2m")
 	return cmd
+}
+
+// tooFew is the end of a wait at its timeout. How many there are is asked for: the host's own
+// answer may have come too late.
+func tooFew(ctx context.Context, c *client.Client, service string, least int, limit time.Duration) error {
+	list, err := c.Explain(ctx, service, discovery.PickOptions{})
+	if err != nil && !errors.Is(err, core.ErrNotFound) {
+		return err
+	}
+	eligible := 0
+	for _, in := range list {
+		if in.Eligible {
+			eligible++
+		}
+	}
+	return fmt.Errorf("%w: after %s service %s has %d of %d", core.ErrNoEligible, limit, service, eligible, least)
 }

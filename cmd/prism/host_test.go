@@ -59,6 +59,11 @@ func TestABackendWhoseStoreIsAwayIsTriedAgain(t *testing.T) {
 		require.ErrorContains(t, err, "the store does not answer", what)
 	}
 	<-attempts // after the pause
+	select {
+	case <-o.opened:
+		assert.Fail(t, "nobody is told that it is open")
+	default:
+	}
 	require.NoError(t, o.Close())
 	require.NoError(t, o.Close())
 	for what, err := range calls(t, o) {
@@ -100,6 +105,7 @@ func TestABackendThatIsOpenAnswers(t *testing.T) {
 	o := startOpening("memory", func(ctx context.Context) (*pluginhost.Host, error) {
 		return pluginhost.Open(ctx, pluginhost.Launch{Path: path, Name: "memory"})
 	}, quiet)
+	<-o.opened
 	for what, err := range calls(t, o) {
 		require.NoError(t, err, what)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,9 @@ import (
 
 	"github.com/marketprism/prism"
 	"github.com/marketprism/prism/adapters/inbound/httpapi"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/discovery"
+	"github.com/marketprism/prism/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +60,19 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	c, err := prism.Open(t.Context(), prism.Config{DrainTimeout: -1, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
+	return newWorldOf(t, c)
+}
+
+// newWorldOver is a host over a backend that need not answer.
+func newWorldOver(t *testing.T, b ports.Backend) *world {
+	t.Helper()
+	c, err := discovery.Open(t.Context(), b, discovery.WithoutWaiting(), discovery.WithDrainTimeout(0))
+	require.NoError(t, err)
+	return newWorldOf(t, c)
+}
+
+func newWorldOf(t *testing.T, c *prism.Client) *world {
+	t.Helper()
 	t.Cleanup(func() { assert.NoError(t, c.Close(context.Background())) })
 	api, err := httpapi.New(httpapi.Options{Client: c})
 	require.NoError(t, err)
@@ -90,3 +107,30 @@ func (w *world) register(service string, args ...string) string {
 	w.must(append([]string{"register", service, "--port", "8081", "--check", "none", "-o", "json"}, args...)...).decode(w.t, &got)
 	return got.Lease.ID
 }
+
+// away is a backend whose store does not answer.
+type away struct{}
+
+var errAway = fmt.Errorf("%w: the store has gone fishing", ports.ErrUnavailable)
+
+func (away) Info() ports.Info             { return ports.Info{Name: "away"} }
+func (away) Close() error                 { return nil }
+func (away) Health(context.Context) error { return errAway }
+
+func (away) OpenSession(context.Context, ports.SessionSpec) (ports.Session, error) {
+	return ports.Session{}, errAway
+}
+
+func (away) RenewSessions(context.Context, []ports.SessionID) ([]ports.RenewResult, error) {
+	return nil, errAway
+}
+
+func (away) CloseSession(context.Context, ports.SessionID) error { return errAway }
+
+func (away) Apply(context.Context, []ports.Mutation) ([]ports.MutationResult, error) {
+	return nil, errAway
+}
+
+func (away) Get(context.Context, []core.Key) ([]ports.Found, error) { return nil, errAway }
+
+func (away) Watch(context.Context, ports.WatchRequest) (ports.Watcher, error) { return nil, errAway }

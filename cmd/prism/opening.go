@@ -32,6 +32,8 @@ type opening struct {
 	host  atomic.Pointer[pluginhost.Host]
 	last  atomic.Pointer[error] // why the latest attempt failed
 	tried chan struct{}         // closed after the first attempt
+	// opened is closed when the backend is open.
+	opened chan struct{}
 	// refused holds one error that no further attempt can mend.
 	refused chan error
 
@@ -45,7 +47,7 @@ type opening struct {
 func startOpening(name string, open func(context.Context) (*pluginhost.Host, error), log *slog.Logger) *opening {
 	o := &opening{
 		name: name, open: open, log: log,
-		tried: make(chan struct{}), refused: make(chan error, 1), done: make(chan struct{}),
+		tried: make(chan struct{}), opened: make(chan struct{}), refused: make(chan error, 1), done: make(chan struct{}),
 	}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	go o.try()
@@ -58,6 +60,7 @@ func (o *opening) try() {
 		host, err := o.open(o.ctx)
 		if err == nil {
 			o.host.Store(host)
+			close(o.opened)
 		} else {
 			o.last.Store(&err)
 		}

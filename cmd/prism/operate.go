@@ -31,7 +31,10 @@ healthy and unhealthy hold until a check says otherwise; maintenance and stoppin
 		Example: "  prism set-status my-service my-service-10.0.0.7-8080 maintenance --reason 'disk swap'",
 		Args:    exactly("service", "id", "status"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.changeStatus(cmd, args[0], args[1], args[2], f)
+			if _, _, err := core.ParseSettable("status", args[2]); err != nil {
+				return err
+			}
+			return a.on(a.changeStatus(args[2], &f))(cmd, args)
 		},
 	}
 	f.add(cmd)
@@ -45,9 +48,7 @@ func (a *app) drain() *cobra.Command {
 		Long:    "Take an instance out of traffic: its status becomes maintenance, and checks do not end that.",
 		Example: "  prism drain my-service my-service-10.0.0.7-8080 --reason deployment",
 		Args:    exactly("service", "id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.changeStatus(cmd, args[0], args[1], string(core.StatusMaintenance), f)
-		},
+		RunE:    a.on(a.changeStatus(string(core.StatusMaintenance), &f)),
 	}
 	f.add(cmd)
 	return cmd
@@ -59,29 +60,21 @@ func (a *app) restore() *cobra.Command {
 		Use: "restore SERVICE ID", Short: "Bring a drained instance back into traffic",
 		Example: "  prism restore my-service my-service-10.0.0.7-8080",
 		Args:    exactly("service", "id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.changeStatus(cmd, args[0], args[1], string(core.StatusUp), f)
-		},
+		RunE:    a.on(a.changeStatus(string(core.StatusUp), &f)),
 	}
 	f.add(cmd)
 	return cmd
 }
 
-func (a *app) changeStatus(cmd *cobra.Command, service, id, status string, f actFlags) error {
-	key, err := keyOf(service, id)
-	if err != nil {
-		return err
-	}
-	if _, _, err := core.ParseSettable("status", status); err != nil {
-		return err
-	}
-	return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
+// changeStatus is the act of setting a status; the flags are read when it is carried out.
+func (a *app) changeStatus(status string, f *actFlags) func(context.Context, *client.Client, core.Key) error {
+	return func(ctx context.Context, c *client.Client, key core.Key) error {
 		in, err := c.SetStatus(ctx, discovery.StatusRequest{Key: key, Status: status, Reason: f.reason, Lease: f.lease})
 		if err != nil {
 			return err
 		}
 		return a.show(in, func(g *grid) { instanceRows(g, []core.Instance{in}) })
-	})
+	}
 }
 
 // errUnhealthy is the end of a check that did its work and found an unhealthy instance.
@@ -93,31 +86,27 @@ func (a *app) check() *cobra.Command {
 		Long:    "Check an instance's health now, by the host that answers; this changes nothing. The exit code is 1 when it is unhealthy.",
 		Example: "  prism check my-service my-service-10.0.0.7-8080",
 		Args:    exactly("service", "id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			key, err := keyOf(args[0], args[1])
-			if err != nil {
-				return err
-			}
-			return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
-				res, err := c.Check(ctx, key)
-				if err != nil {
-					return err
-				}
-				out := struct {
-					Healthy    bool    `json:"healthy"`
-					StatusCode int     `json:"status_code"`
-					LatencyMS  float64 `json:"latency_ms"`
-					Detail     string  `json:"detail"`
-				}{res.Healthy, res.StatusCode, float64(res.Latency.Microseconds()) / 1000, res.Detail}
-				verdict := "unhealthy"
-				if res.Healthy {
-					verdict = "healthy"
-				}
-				if err := a.show(out, func(g *grid) { g.row(verdict, res.Detail) }); err != nil || res.Healthy {
-					return err
-				}
-				return fmt.Errorf("%w: %s", errUnhealthy, res.Detail)
-			})
-		},
+		RunE:    a.on(a.checkOnce),
 	}
+}
+
+func (a *app) checkOnce(ctx context.Context, c *client.Client, key core.Key) error {
+	res, err := c.Check(ctx, key)
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Healthy    bool    `json:"healthy"`
+		StatusCode int     `json:"status_code"`
+		LatencyMS  float64 `json:"latency_ms"`
+		Detail     string  `json:"detail"`
+	}{res.Healthy, res.StatusCode, float64(res.Latency.Microseconds()) / 1000, res.Detail}
+	verdict := "unhealthy"
+	if res.Healthy {
+		verdict = "healthy"
+	}
+	if err := a.show(out, func(g *grid) { g.row(verdict, res.Detail) }); err != nil || res.Healthy {
+		return err
+	}
+	return fmt.Errorf("%w: %s", errUnhealthy, res.Detail)
 }

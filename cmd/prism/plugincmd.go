@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,6 +45,11 @@ func dirsFlag(cmd *cobra.Command) func() ([]string, error) {
 	cmd.Flags().StringArrayVar(&dirs, "dir", nil, "look into this `folder` instead of plugin.dirs; may be repeated")
 	cmd.Flags().StringArrayVar(&f.files, "config", nil, "the YAML `file` that names plugin.dirs (default: as for serve)")
 	return func() ([]string, error) {
+		for _, dir := range dirs {
+			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+				return nil, core.Invalid("--dir", dir, "there is no such folder; name one that holds plugins")
+			}
+		}
 		if len(dirs) > 0 {
 			return dirs, nil
 		}
@@ -186,6 +193,9 @@ func (a *app) showPlugin(ctx context.Context, plugin string, dirs []string, sum 
 		launch.Name, _ = strings.CutPrefix(strings.TrimSuffix(filepath.Base(plugin), ".exe"), "prism-backend-")
 	}
 	path, err := pluginhost.Find(plugin, file, dirs)
+	if file != "" && errors.Is(err, core.ErrNotFound) {
+		return &advisedError{err: err, text: "there is no plugin " + file + `; give its path, or a name that "prism plugin list" shows`}
+	}
 	if err != nil {
 		return err
 	}

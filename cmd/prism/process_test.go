@@ -157,6 +157,22 @@ func (p *process) end(s os.Signal) int {
 	return p.wait()
 }
 
+// insist sends a signal again and again until the program ends: one at once after the first
+// counts as the same.
+func (p *process) insist(s os.Signal) int {
+	p.t.Helper()
+	p.until("the program ends at once", func(context.Context) bool {
+		_ = p.cmd.Process.Signal(s) // it may have ended
+		select {
+		case <-p.ended:
+			return true
+		default:
+			return false
+		}
+	})
+	return p.wait()
+}
+
 func (p *process) wait() int {
 	p.t.Helper()
 	select {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -142,7 +143,7 @@ func (a *app) showBeats(results []discovery.HeartbeatResult) error {
 		}
 		out.Results = append(out.Results, beat{name, r.State})
 		if err := r.State.Err(); err != nil && failed == nil {
-			failed = fmt.Errorf("heartbeat of %s: %w", name, err)
+			failed = beatFailed(name, err)
 		}
 	}
 	err := a.show(out, func(g *grid) {
@@ -157,28 +158,32 @@ func (a *app) showBeats(results []discovery.HeartbeatResult) error {
 	return failed
 }
 
+// beatFailed is the error of one heartbeat. During an outage the host has answered, so its own
+// address is not in doubt.
+func beatFailed(name string, err error) error {
+	err = fmt.Errorf("heartbeat of %s: %w", name, err)
+	if errors.Is(err, core.ErrUnavailable) {
+		return &advisedError{err: err, text: err.Error() + "; the lease goes on meanwhile: try again"}
+	}
+	return err
+}
+
 func (a *app) deregister() *cobra.Command {
 	var f actFlags
 	cmd := &cobra.Command{
 		Use: "deregister SERVICE ID", Short: "Remove an instance",
 		Example: "  prism deregister my-service my-service-10.0.0.7-8080 --reason 'moved away'",
 		Args:    exactly("service", "id"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			key, err := keyOf(args[0], args[1])
+		RunE: a.on(func(ctx context.Context, c *client.Client, key core.Key) error {
+			err := c.Deregister(ctx, discovery.DeregisterRequest{Key: key, Lease: f.lease, Reason: f.reason})
 			if err != nil {
 				return err
 			}
-			return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
-				err := c.Deregister(ctx, discovery.DeregisterRequest{Key: key, Lease: f.lease, Reason: f.reason})
-				if err != nil {
-					return err
-				}
-				out := struct {
-					Deregistered string `json:"deregistered"`
-				}{key.String()}
-				return a.show(out, func(g *grid) { g.row("deregistered", key.String()) })
-			})
-		},
+			out := struct {
+				Deregistered string `json:"deregistered"`
+			}{key.String()}
+			return a.show(out, func(g *grid) { g.row("deregistered", key.String()) })
+		}),
 	}
 	f.add(cmd)
 	return cmd

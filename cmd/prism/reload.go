@@ -3,8 +3,10 @@ package main
 // reload.go: a changed configuration and a host that runs.
 
 import (
+	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/marketprism/prism"
 	"github.com/marketprism/prism/adapters/config"
@@ -42,10 +44,17 @@ func (r *reloader) reload() {
 	r.current = &merged
 	r.level.Set(merged.Config.Logging.SlogLevel())
 	r.host.own.want(registrationsOf(merged.Config))
-	log.Info("the configuration was reloaded", slog.Any("in_force", taken))
+	atAnyLevel(log, slog.LevelInfo, "the configuration was reloaded", slog.Any("in_force", taken))
 	if len(later) > 0 {
-		log.Warn("some changes need a restart of the host", slog.Any("keys", later))
+		atAnyLevel(log, slog.LevelWarn, "some changes need a restart of the host", slog.Any("keys", later))
 	}
+}
+
+// atAnyLevel logs what somebody waits for, whatever level is set: the answer to a signal.
+func atAnyLevel(log *slog.Logger, level slog.Level, message string, attrs ...slog.Attr) {
+	r := slog.NewRecord(time.Now(), level, message, 0)
+	r.AddAttrs(attrs...)
+	_ = log.Handler().Handle(context.Background(), r) // a log that cannot be written has no place to say so
 }
 
 // takeOver hands balancing and the defaults of registrations to the running client.

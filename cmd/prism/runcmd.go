@@ -43,7 +43,8 @@ func (a *app) run() *cobra.Command {
 		Long: `Register an instance, send its heartbeats, and run a command until it ends; then deregister it
 and end with the command's exit code. SIGTERM and ctrl-C take the instance out of traffic
 first, wait the drain timeout, deregister, and only then reach the command; a second one ends
-both at once. Other signals are passed on.`,
+both at once (within half a second of the first it counts as the same). Other signals are
+passed on.`,
 		Example: `  prism run my-service --port 8081 -- ./server --listen :8081
   prism run my-service --port 8081 --check-path /alive --drain-timeout 20s -- python3 -m http.server 8081`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -143,6 +144,7 @@ func (r *runner) tend(ctx context.Context) error {
 func (r *runner) leave(ctx context.Context, s os.Signal) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	first := newFirstSignal()
 	left := make(chan error, 1)
 	go func() { left <- r.depart(ctx, s) }()
 	var forced error
@@ -153,6 +155,9 @@ func (r *runner) leave(ctx context.Context, s os.Signal) error {
 		case s := <-r.signals:
 			if !ends(s) {
 				r.pass(s)
+				continue
+			}
+			if !first.insisted(s) {
 				continue
 			}
 			forced = &childExitError{code: 128 + signalNumber(s)}
@@ -205,8 +210,6 @@ func (r *runner) pass(s os.Signal) {
 		_ = r.child.Process.Kill() // a system that cannot pass signals on
 	}
 }
-
-func ends(s os.Signal) bool { return s == os.Interrupt || s == syscall.SIGTERM }
 
 // childExit is how a shell would see the child's end; nil for success.
 func childExit(err error) error {

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/marketprism/prism/adapters/config"
+	"github.com/marketprism/prism/core"
 )
 
 // configFlags are the flags that choose a configuration.
@@ -39,7 +40,7 @@ func (f *configFlags) addFiles(cmd *cobra.Command) {
 	flags.BoolVar(&f.insecure, "insecure", false, "let listeners be reached from other machines without authentication")
 }
 
-// load reads the configuration that the flags choose.
+// load reads the configuration that the flags choose. One that cannot be read is a usageError.
 func (f *configFlags) load(cmd *cobra.Command) (*config.Loaded, error) {
 	o := config.ProcessOptions()
 	o.Files, o.Environment, o.Set, o.Insecure = f.files, f.environment, f.set, f.insecure
@@ -49,7 +50,27 @@ func (f *configFlags) load(cmd *cobra.Command) (*config.Loaded, error) {
 			o.Flags[key] = given.Value.String()
 		}
 	}
-	return config.Load(o)
+	loaded, err := config.Load(o)
+	return loaded, wrongConfiguration(err)
+}
+
+// loadValid is load for a configuration that a host is to start with.
+func (f *configFlags) loadValid(cmd *cobra.Command) (*config.Loaded, error) {
+	loaded, err := f.load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return loaded, wrongConfiguration(loaded.Validate())
+}
+
+// wrongConfiguration makes an error about what a configuration says a usageError, whatever its
+// kind: a plugin that is not there or is not the pinned one is a wrong backend or digest. What
+// may pass by itself stays as it is.
+func wrongConfiguration(err error) error {
+	if err == nil || errors.Is(err, core.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return usageError{err}
 }
 
 func (a *app) serve() *cobra.Command {
@@ -58,19 +79,20 @@ func (a *app) serve() *cobra.Command {
 		Use: "serve", Short: "Run a host",
 		Long: `Run a host: the backend as a plugin, the HTTP API on 127.0.0.1:8640, gRPC on 127.0.0.1:8641.
 
-SIGHUP reads the configuration again; what a running host cannot take over is named in the
-log. SIGTERM and ctrl-C end the host in good order, a second one at once.`,
+When the backend is open the host prints where it is; while the store does not answer it goes on
+trying. SIGHUP reads the configuration again; how that went stands in the log, and what a
+running host cannot take over. SIGTERM and ctrl-C end the host in good order, a second one at
+once; one within half a second of the first counts as the same.
+
+The exit code is 2 when the configuration is wrong, a plugin that is not there included.`,
 		Example: `  prism serve
   prism serve --backend etcd --set backend_config.url=http://127.0.0.1:2379
   prism serve --config prism.yaml --http 127.0.0.1:9000
   prism serve --http 0.0.0.0:8640 --insecure`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			loaded, err := f.load(cmd)
+			loaded, err := f.loadValid(cmd)
 			if err != nil {
-				return err
-			}
-			if err := loaded.Validate(); err != nil {
 				return err
 			}
 			return a.runHost(cmd, loaded, &f)
@@ -94,33 +116,43 @@ func (a *app) runHost(cmd *cobra.Command, loaded *config.Loaded, f *configFlags)
 	if err != nil {
 		return err
 	}
-	a.greet(h, loaded)
+	log.Info("the host listens", slog.String("http", h.url()), slog.String("backend", loaded.Config.Backend))
 	r := &reloader{load: func() (*config.Loaded, error) { return f.load(cmd) }, current: loaded, level: level, host: h}
 	var cause error
+	opened := h.backend.opened
 	for leaving := false; !leaving; {
 		select {
+		case <-opened:
+			opened = nil
+			a.greet(h, loaded)
 		case s := <-signals:
-			if leaving = s == os.Interrupt || s == syscall.SIGTERM; leaving {
+			if leaving = ends(s); leaving {
 				log.Info("the host is leaving", slog.String("signal", s.String()))
 			} else {
 				r.reload()
 			}
-		case cause = <-h.backend.refused:
-			leaving = true
+		case err := <-h.backend.refused:
+			cause, leaving = wrongConfiguration(err), true
 		case cause = <-h.failed:
 			leaving = true
 		case <-cmd.Context().Done():
 			leaving = true
 		}
 	}
+	return errors.Join(cause, leave(signals, func() error { return h.close(context.WithoutCancel(cmd.Context())) }))
+}
+
+// leave carries out the end of a host, and gives up at a second signal.
+func leave(signals <-chan os.Signal, end func() error) error {
+	first := newFirstSignal()
 	ended := make(chan error, 1)
-	go func() { ended <- h.close(context.WithoutCancel(cmd.Context())) }()
+	go func() { ended <- end() }()
 	for {
 		select {
 		case err := <-ended:
-			return errors.Join(cause, err)
+			return err
 		case s := <-signals:
-			if s == os.Interrupt || s == syscall.SIGTERM {
+			if first.insisted(s) {
 				return errForced
 			}
 		}

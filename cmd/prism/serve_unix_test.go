@@ -112,27 +112,52 @@ func TestASecondSignalEndsTheHostAtOnce(t *testing.T) {
 	require.NoError(t, err)
 	st, err := p.client.Status(t.Context())
 	require.NoError(t, err)
-	require.NoError(t, p.cmd.Process.Signal(os.Interrupt))
-	p.until("the host is leaving", func(context.Context) bool { return strings.Contains(p.log(), "the host is leaving") })
-	assert.Equal(t, exitFailed, p.end(os.Interrupt))
+	assert.Equal(t, exitFailed, p.insist(os.Interrupt))
 	assert.Contains(t, p.log(), "second signal")
 	p.until("the plugin is gone", gone(st.Plugin.PID))
 }
 
+// The signals differ, as the system keeps only one of a kind for a process.
+func TestSignalsThatComeTogetherAreOne(t *testing.T) {
+	file := writeFile(t, "prism.yaml", "server: {drain_timeout: 0.1}\nservices:\n  a: {host: 127.0.0.1, port: 8081, check: {type: none}}\n")
+	p := serve(t, "--config", file)
+	_, _, err := p.client.Wait(t.Context(), "a", 1)
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	assert.Zero(t, p.end(os.Interrupt), p.log())
+}
+
+func TestAReloadIsAnsweredAtAnyLevel(t *testing.T) {
+	file := writeFile(t, "prism.yaml", "logging: {level: CRITICAL}\n")
+	p := serve(t, "--config", file)
+	require.NoError(t, os.WriteFile(file, []byte("logging: {level: CRITICAL}\nsession_ttl: 9\nhealth_check_interval: 7\n"), 0o600))
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGHUP))
+	p.until("the log says how it went", func(context.Context) bool {
+		return strings.Contains(p.log(), "the configuration was reloaded") && strings.Contains(p.log(), "need a restart")
+	})
+	assert.Contains(t, p.log(), `"in_force":["health_check_interval"]`)
+	assert.Contains(t, p.log(), `"keys":["session_ttl"]`)
+	assert.Zero(t, p.end(syscall.SIGTERM), p.log())
+}
+
+// A plugin that cannot be used is a wrong configuration, and nobody is told that a host is there.
 func TestAHostWhosePluginIsRefusedSaysWhy(t *testing.T) {
 	plugins := built(t)
-	for args, want := range map[string]struct {
-		code int
-		says string
-	}{
-		"--backend nosuch":                                      {exitNotFound, "nosuch"},
-		"--set backend_config.url=x":                            {exitUsage, "backend_config.url"},
-		"--set plugin.sha256=" + strings.Repeat("0", 64):        {exitFailed, "sha256"},
-		"--set plugin.file=" + filepath.Dir(plugins) + "/prism": {exitUsage, "plugin.file"},
+	for args, says := range map[string]string{
+		"--backend nosuch":                                      "nosuch",
+		"--set backend_config.url=x":                            "backend_config.url",
+		"--set plugin.sha256=" + strings.Repeat("0", 64):        "sha256",
+		"--set plugin.file=/no/such/plugin":                     "plugin.file",
+		"--set plugin.file=" + filepath.Dir(plugins) + "/prism": "plugin.file",
 	} {
-		p, _ := start(t, "Prism", append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "", "--set", "plugin.dirs=" + plugins}, strings.Fields(args)...)...)
-		assert.Equal(t, want.code, p.wait(), p.log())
-		assert.Contains(t, p.log(), want.says)
+		args := append([]string{"--http", "127.0.0.1:0", "--grpc", "", "--set", "plugin.dirs=" + plugins}, strings.Fields(args)...)
+		for _, command := range [][]string{{"serve", "--set", "logging.level=CRITICAL"}, {"config", "validate"}} {
+			r := invoke(t.Context(), "", append(command, args...)...)
+			assert.Equal(t, exitUsage, r.code, r.err)
+			assert.Contains(t, r.err, says)
+			assert.Equal(t, 1, strings.Count(r.err, "\n"), "one sentence: %s", r.err)
+			assert.Empty(t, r.out, "%v", command)
+		}
 	}
 }
 

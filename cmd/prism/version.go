@@ -51,7 +51,7 @@ func (a *app) version() *cobra.Command {
 			b := buildOf()
 			return a.show(b, func(g *grid) {
 				g.row("prism", b.Version)
-				g.row("commit", b.Commit)
+				g.row("commit", orDash(b.Commit))
 				g.row("backend contract", strconv.Itoa(b.Contract))
 				g.row("go", b.Go+" "+b.Platform)
 			})

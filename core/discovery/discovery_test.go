@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -340,6 +341,41 @@ func TestFault11HandlersForUnknownEventsAreAnError(t *testing.T) {
 		remove, err := c.Handle([]discovery.EventType{core.EventRegistered}, func(e discovery.Event) { seen <- e })
 		require.NoError(t, err)
 		defer remove()
+		register(t, c, spec("a", 1))
+		assert.Equal(t, "a", (<-seen).ID)
+	})
+}
+
+// starting is a backend whose store begins to answer later than the client asks.
+type starting struct {
+	ports.Backend
+	up atomic.Bool
+}
+
+func (s *starting) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	if !s.up.Load() {
+		return nil, fmt.Errorf("%w: it is starting", ports.ErrUnavailable)
+	}
+	return s.Backend.Watch(ctx, req)
+}
+
+// Fault 11: handlers that were added before the start were dropped silently.
+func TestFault11HandlersAddedBeforeTheStartHearWhatHappensAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		store := &starting{Backend: memory}
+		c, err := discovery.Open(t.Context(), store, discovery.WithoutWaiting(), discovery.WithDrainTimeout(0))
+		require.NoError(t, err)
+		defer func() { require.NoError(t, c.Close(context.WithoutCancel(t.Context()))) }()
+		seen := make(chan discovery.Event, 10)
+		remove, err := c.Handle([]discovery.EventType{core.EventRegistered}, func(e discovery.Event) { seen <- e })
+		require.NoError(t, err)
+		defer remove()
+		require.ErrorIs(t, c.Ready(t.Context()), core.ErrUnavailable, "nothing has started")
+		store.up.Store(true)
+		sleep(time.Minute)
+		require.NoError(t, c.Ready(t.Context()))
 		register(t, c, spec("a", 1))
 		assert.Equal(t, "a", (<-seen).ID)
 	})

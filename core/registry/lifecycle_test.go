@@ -262,6 +262,25 @@ func TestFault13OutageKeepsTheViewAndSaysStale(t *testing.T) {
 	})
 }
 
+// An outage is as long as the time between its two events, although the last proof was earlier.
+func TestRecoverySaysHowLongTheOutageWas(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		at, reason := map[core.EventType]time.Time{}, ""
+		h := newHost(t, s, func(o *registry.Options) {
+			o.Publish = func(e core.Event) { at[e.Type], reason = time.Now(), e.Reason }
+		})
+		defer h.stop(t)
+		sleep(3500 * time.Millisecond) // between two bookmarks
+		s.setAway(true)
+		sleep(time.Minute)
+		s.setAway(false)
+		sleep(30 * time.Second)
+		outage := at[core.EventRecovered].Sub(at[core.EventDegraded])
+		assert.GreaterOrEqual(t, outage, time.Minute)
+		assert.Equal(t, "the view is current again, "+outage.Round(time.Millisecond).String()+" after the outage was noticed", reason)
+	})
+}
+
 func TestInstanceThatDiedInTheOutageGoesAfterTheHold(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a, b := newHost(t, s), newHost(t, s)

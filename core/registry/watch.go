@@ -32,6 +32,7 @@ type link struct {
 	retired     map[string]bool // epochs that are over
 	proof       atomic.Int64    // time of the last proof, as a duration since the start of the clock
 	lost        time.Time       // when the last proof before the outage was
+	degraded    time.Time       // when the outage was noticed and published
 	holdUntil   time.Time       // until then absences of others' instances are not believed
 	lastFailure string
 	snapshot    map[core.Key]bool // seen since the reset; nil outside
@@ -189,7 +190,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 	if !r.link.connected && r.link.synced {
 		r.opt.Publish(core.Event{
 			Type: core.EventRecovered, Cause: core.CauseOutage, Actor: "registry",
-			Reason: "the view is current again after " + outage.Round(time.Millisecond).String(),
+			Reason: "the view is current again, " + now.Sub(r.link.degraded).Round(time.Millisecond).String() + " after the outage was noticed",
 		})
 	}
 	r.link.connected, r.link.synced, r.link.lost, r.link.lastFailure = true, true, time.Time{}, ""
@@ -313,7 +314,7 @@ func (r *Registry) disconnected(err error) {
 	}
 	r.link.connected = false
 	proof := time.Duration(r.link.proof.Load() - 1)
-	r.link.lost = clockStart.Add(proof)
+	r.link.lost, r.link.degraded = clockStart.Add(proof), time.Now()
 	r.flushLocked()
 	reason := outageReason(err)
 	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason), slog.Any("error", err))

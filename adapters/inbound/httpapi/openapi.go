@@ -88,6 +88,7 @@ func (a *API) addDescription() {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		reader.ServeHTTP(w, r)
 	}
+	a.mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusFound)) // what people open first
 	a.mux.HandleFunc("GET /docs", docs)
 	a.mux.HandleFunc("GET /docs/", docs)
 }

@@ -170,3 +170,8 @@ func TestDocsAskNobodyElse(t *testing.T) {
 	wantNone := regexp.MustCompile(`(?i)(?:src|href|url\()\s*=?\s*["']?https?:`)
 	assert.Empty(t, wantNone.FindString(got.raw))
 }
+
+func TestTheRootLeadsToTheDocs(t *testing.T) {
+	h := newHost(t)
+	assert.Equal(t, h.want(200, "GET", "/docs", "").raw, h.want(200, "GET", "/", "").raw)
+}

@@ -103,8 +103,25 @@ func (a *API) failure(ctx context.Context, operation string, err error, where fu
 	return d
 }
 
+// unknownQuery is how huma words a query parameter that an operation does not have.
+const unknownQuery = "unknown query parameter"
+
+// queryRule says which query parameters an operation takes.
+func queryRule(op *huma.Operation) string {
+	var names []string
+	for _, p := range op.Parameters {
+		if p.In == "query" {
+			names = append(names, p.Name)
+		}
+	}
+	if len(names) == 0 {
+		return "there is no such parameter; this takes none"
+	}
+	return "there is no such parameter; use " + strings.Join(names, ", ")
+}
+
 // translateHuma gives huma's own errors, about parameters, the form of all others.
-func translateHuma(_ huma.Context, _ string, v any) (any, error) {
+func translateHuma(ctx huma.Context, _ string, v any) (any, error) {
 	m, ok := v.(*huma.ErrorModel)
 	if !ok {
 		return v, nil
@@ -119,7 +136,10 @@ func translateHuma(_ huma.Context, _ string, v any) (any, error) {
 	d := problem.New(code, m.Status, m.Detail)
 	for i, e := range m.Errors {
 		f := problem.Field{Location: e.Location, Message: inOurWords(e.Message)}
-		if e.Value != nil && e.Value != "" {
+		switch {
+		case e.Message == unknownQuery:
+			f.Message = queryRule(ctx.Operation())
+		case e.Value != nil && e.Value != "":
 			f.Value = core.Invalid("", e.Value, "").Given
 		}
 		d.Errors = append(d.Errors, f)
@@ -139,14 +159,10 @@ func inOurWords(message string) string {
 	if most, found := strings.CutPrefix(message, "expected number <= "); found {
 		return "use at most " + most
 	}
-	switch message {
-	case "invalid integer":
+	if message == "invalid integer" {
 		return "use a whole number"
-	case "unknown query parameter":
-		return "there is no such parameter; /openapi.json lists what there is"
-	default:
-		return message
 	}
+	return message
 }
 
 // locator says where in a request the fields of errors stand.
