@@ -201,10 +201,7 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 	h := r.held[key]
 	switch {
 	case h == nil:
-		if own != nil && r.inflight[key] == 0 {
-			r.timers.push(timer{at: time.Now().Add(orphanDelay), kind: timerOrphan, key: key})
-			kick(r.timerKick)
-		}
+		r.mayBeOrphanLocked(e)
 		return
 	case e.rec.Generation.Compare(h.gen) > 0:
 		r.supersededLocked(h, e)

@@ -152,6 +152,16 @@ func (r *Registry) expireOne(h *holding, rec ports.Record) {
 	}
 }
 
+// mayBeOrphanLocked has a record looked at again that stands under a session of ours and is
+// neither held nor being written.
+func (r *Registry) mayBeOrphanLocked(e *entry) {
+	key := e.rec.Key
+	if r.held[key] == nil && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil {
+		r.timers.push(timer{at: time.Now().Add(orphanDelay), kind: timerOrphan, key: key})
+		kick(r.timerKick)
+	}
+}
+
 // removeOrphans deletes records under our sessions that nothing here holds: an Apply that
 // outlived its plugin wrote them after its caller had given up.
 func (r *Registry) removeOrphans(keys []core.Key) {
@@ -164,11 +174,16 @@ func (r *Registry) removeOrphans(keys []core.Key) {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, writePatience)
-		r.applyOne(ctx, ports.Mutation{Delete: &ports.Delete{
+		res := r.applyOne(ctx, ports.Mutation{Delete: &ports.Delete{
 			Key: key, Generation: e.rec.Generation, Session: e.rec.Session, Cause: core.CauseOrphan, Actor: "registry",
 			Reason: "nobody holds this record", IfRevision: e.rec.Revision,
 		}})
 		cancel()
+		if !settled(res) { // the store did not answer
+			r.mu.Lock()
+			r.mayBeOrphanLocked(e)
+			r.mu.Unlock()
+		}
 	}
 }
 

@@ -397,6 +397,25 @@ func TestUnknownOutcomeIsSettledByLooking(t *testing.T) {
 	})
 }
 
+// The view sees the record before the caller gives up, so that nothing more comes of it.
+func TestWriteSeenBeforeItsCallerGaveUpIsCleanedUp(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		a.register(t, spec("keeps-the-session"))
+		s.hooks(nil, func(ports.Mutation) error {
+			sleep(time.Second)
+			return errors.New("the plugin died")
+		})
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
+		require.Error(t, err)
+		assert.Equal(t, core.StatusUnknown, a.status("one"))
+		s.hooks(nil, nil)
+		sleep(5 * time.Second)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+	})
+}
+
 func TestWriteThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a := newHost(t, s)

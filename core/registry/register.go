@@ -100,12 +100,18 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
 }
 
+// inflightAdd counts the writes of a key that are on their way. What the view saw of them
+// meanwhile is looked at when the last has ended: nobody may hold it.
 func (r *Registry) inflightAdd(key core.Key, n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.inflight[key] += n
-	if r.inflight[key] == 0 {
-		delete(r.inflight, key)
+	if r.inflight[key] > 0 {
+		return
+	}
+	delete(r.inflight, key)
+	if e := r.entryLocked(key); e != nil {
+		r.mayBeOrphanLocked(e)
 	}
 }
 
