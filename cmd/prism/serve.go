@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -165,6 +167,16 @@ func logNotices(log *slog.Logger, loaded *config.Loaded) {
 	}
 }
 
+// asTyped is how the program is called from another terminal: by its name where that finds it,
+// else by the path that it was called by here.
+func asTyped(called string, lookPath func(name string) (string, error)) string {
+	name := filepath.Base(called)
+	if _, err := lookPath(name); err != nil {
+		return called
+	}
+	return name
+}
+
 // greet tells people where the host is and what to try next. Its log goes to standard error.
 func (a *app) greet(h *host, loaded *config.Loaded) {
 	var out strings.Builder
@@ -182,7 +194,7 @@ func (a *app) greet(h *host, loaded *config.Loaded) {
 	if h.grpc != nil {
 		fmt.Fprintf(&out, "  gRPC   %s\n", h.grpc.Addr())
 	}
-	prism := "prism"
+	prism := asTyped(os.Args[0], exec.LookPath)
 	if url := h.url(); url != "" && url != defaultAddress {
 		prism += " --address " + url
 	}
