@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ var expiryCases = []scenario{
 	},
 	{
 		id:          "expiry/ended-never-again",
-		requirement: "A session that ran out is Gone, and its id is never open again: ErrSessionGone.",
+		requirement: "A session that ran out is Gone, and its id is refused for EndedSessionLife: ErrSessionGone.",
 		run: func(s *scene) {
 			st := s.follow(s.second())
 			f := s.fleeting(key("svc", "a"))
@@ -108,6 +109,11 @@ var expiryCases = []scenario{
 				s.check(err == nil, "closing a session that is gone succeeds", err)
 			}
 		},
+	},
+	{
+		id:          "expiry/distribution",
+		requirement: "Of many sessions that run out at the same time none ends before its granted TTL, and each at most MaxExpiryDelay after it (a test fails 5 s beyond).",
+		run:         distribution,
 	},
 	{
 		id:          "expiry/moved-records-stay",
@@ -155,6 +161,57 @@ var expiryCases = []scenario{
 			}
 		},
 	},
+}
+
+// distribution lets many sessions run out, and measures how long after their TTL.
+func distribution(s *scene) {
+	const sessions = 40
+	st := s.follow(s.second())
+	type life struct {
+		before, after time.Time // the call that opened it
+		ttl           time.Duration
+	}
+	lives := make(map[core.Key]*life, sessions)
+	var recs []*ports.Record
+	for i := range sessions {
+		l := &life{before: time.Now()}
+		// A few milliseconds apart, so that they fall due at odd moments.
+		sess := s.session(s.host, s.shortTTL()+time.Duration(i)*7*time.Millisecond)
+		l.after, l.ttl = time.Now(), sess.TTL
+		rec := record(key(fmt.Sprintf("svc-%d", i%4), fmt.Sprintf("id-%d", i)), sess.ID)
+		res := s.one(s.host, put(rec))
+		if res.Err != nil && time.Since(l.before) >= l.ttl {
+			continue // the machine is that busy
+		}
+		s.must(res.Err == nil, describe(put(rec))+" is done", res)
+		lives[rec.Key], recs = l, append(recs, res.Record)
+	}
+	s.must(len(recs) >= sessions*3/4, fmt.Sprintf("a machine that opens %d sessions within their TTL", sessions), len(recs))
+	limit := s.info.Limits.MaxExpiryDelay + graceAfterExpiry
+	var beyond []time.Duration
+	for last := time.Now(); len(beyond) < len(recs); {
+		ev := st.next("the next expiry", s.shortTTL()+time.Second+limit)
+		if ev.Kind != ports.WatchDelete {
+			s.must(time.Since(last) <= s.shortTTL()+time.Second+limit, fmt.Sprintf("all %d sessions run out", len(recs)), len(beyond))
+			continue
+		}
+		last = time.Now()
+		l := lives[ev.Tombstone.Key]
+		s.must(ev.Tombstone.Cause == core.CauseExpired, `the cause "expired"`, ev)
+		s.must(last.Sub(l.before) >= l.ttl, fmt.Sprintf("the record goes %s or more after its session was opened", l.ttl), last.Sub(l.before), ev)
+		late := last.Sub(l.after) - l.ttl
+		s.check(late <= limit, fmt.Sprintf("the record goes at most %s after the TTL", limit), late, ev)
+		beyond = append(beyond, max(0, late))
+	}
+	slices.Sort(beyond)
+	at := func(part float64) time.Duration {
+		return beyond[int(part*float64(len(beyond)-1))].Round(time.Millisecond)
+	}
+	s.Logf("%d sessions ended after their TTL by: min %s, p50 %s, p99 %s, max %s; MaxExpiryDelay is %s",
+		len(beyond), at(0), at(0.5), at(0.99), at(1), s.info.Limits.MaxExpiryDelay)
+	for _, rec := range recs {
+		s.ended(s.gone(s.host, rec.Key), rec, core.CauseExpired)
+	}
 }
 
 // fleeting is a session that is about to run out, with its records.

@@ -1,0 +1,4 @@
+package conformance
+var damageCases = []scenario{}
+var domainCases = []scenario{}
+var outageCases = []scenario{}

@@ -1,0 +1,418 @@
+package conformance
+
+// cases_random.go: random operations, one after another, against the reference model. The
+// property library shrinks what fails to the few steps that matter.
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+var randomCases = []scenario{
+	{
+		id:          "random/model",
+		requirement: "Whatever is done in whatever order, every answer, every read, every list and every stream is what the contract says of it.",
+		run: func(s *scene) {
+			const trials = 30
+			trial := 0
+			s.property(trials, rapid.SliceOfN(rapid.Custom(drawStep), 10, 40), func(s *scene, steps []randomStep) {
+				trial++
+				newWorld(s, trial).play(steps)
+			})
+		},
+	},
+}
+
+// randomStep is one step of a trial. Its numbers choose among what there is at that moment.
+type randomStep struct {
+	what      string
+	key       int
+	session   int
+	host      int // of the two handles
+	base      int // 0: the generation that is stored, or was last; 1: one above; 2: one below; 3: another of the same number
+	guard     int // 0: no IfRevision; 1: that which is stored; 2: another
+	guardBy   int // 0: no Session; 1: the record's; 2: another
+	variation int // of what is written
+	items     int // of a batch, these included
+}
+
+func drawStep(t *rapid.T) randomStep {
+	n := func(label string, most int) int { return rapid.IntRange(0, most).Draw(t, label) }
+	return randomStep{
+		what: rapid.SampledFrom([]string{
+			"create", "create", "takeover", "update", "adopt", "state", "state", "delete", "retry",
+			"batch", "get", "list", "close session", "renew", "watch on",
+		}).Draw(t, "what"),
+		key: n("key", 3), session: n("session", 2), host: n("host", 1), base: n("base", 6), guard: n("guard", 4),
+		guardBy: n("guardBy", 4), variation: n("variation", 9), items: n("items", 5),
+	}
+}
+
+func (r randomStep) String() string {
+	return fmt.Sprintf("%s{key %d, session %d, host %d, base %d, guard %d/%d, variation %d, items %d}",
+		r.what, r.key, r.session, r.host, r.base, r.guard, r.guardBy, r.variation, r.items)
+}
+
+// world is a trial at work: the store and the model of it, side by side.
+type world struct {
+	s        *scene
+	hosts    []ports.Backend
+	keys     []core.Key
+	sessions []ports.SessionID // open, but for those in closed
+	closed   map[ports.SessionID]bool
+	places   map[core.Key]place
+	last     []ports.Mutation // that was carried out, to be sent again
+	stream   *stream
+}
+
+func newWorld(s *scene, trial int) *world {
+	s.Helper()
+	w := &world{
+		s: s, hosts: []ports.Backend{s.host, s.second()}, closed: make(map[ports.SessionID]bool), places: make(map[core.Key]place),
+	}
+	for _, k := range []string{"a", "a.b", "b"} {
+		w.keys = append(w.keys, key(fmt.Sprintf("svc-%d", trial), k))
+	}
+	w.keys = append(w.keys, key(fmt.Sprintf("other-%d", trial), "a"))
+	for range 3 {
+		w.sessions = append(w.sessions, s.session(s.host, longTTL).ID)
+	}
+	w.stream = s.watch(w.hosts[1], ports.WatchRequest{Services: w.services(), Follow: true})
+	w.stream.synced()
+	return w
+}
+
+func (w *world) services() []string { return []string{w.keys[0].Service, w.keys[3].Service} }
+
+// play takes the steps, and asks for agreement after each and in the end.
+func (w *world) play(steps []randomStep) {
+	w.s.Helper()
+	for _, step := range steps {
+		w.take(step)
+	}
+	w.look(w.hosts[1], w.keys...)
+	w.listed(w.hosts[0])
+	w.caughtUp()
+	for _, id := range w.sessions {
+		w.end(id)
+	}
+	w.look(w.hosts[0], w.keys...)
+}
+
+func (w *world) take(step randomStep) {
+	w.s.Helper()
+	b := w.hosts[step.host]
+	switch step.what {
+	case "get":
+		w.look(b, w.keys...)
+	case "list":
+		w.listed(b)
+	case "watch on":
+		w.caughtUp()
+		next := w.s.watch(b, ports.WatchRequest{Services: w.services(), Cursor: w.stream.cursor, Follow: true})
+		next.records, next.deleted, next.latest = w.stream.records, w.stream.deleted, w.stream.latest
+		w.s.must(w.stream.watcher.Close() == nil, "a watch closes", nil)
+		w.stream = next
+		w.stream.synced()
+	case "close session":
+		if step.variation > 6 { // not so often, as all goes with it
+			w.end(w.sessions[step.session])
+		}
+	case "renew":
+		res, err := b.RenewSessions(w.s.ctx, w.sessions)
+		w.s.must(err == nil && len(res) == len(w.sessions), "a result for each session", res, err)
+		for i, r := range res {
+			w.s.must(r.ID == w.sessions[i] && r.Gone == w.closed[r.ID], fmt.Sprintf("session %s, gone: %v", w.sessions[i], w.closed[w.sessions[i]]), r)
+		}
+	case "retry":
+		if len(w.last) > 0 {
+			w.apply(b, w.last)
+		}
+	case "batch":
+		var muts []ports.Mutation
+		for i := range step.items + 1 {
+			item := step
+			item.what = []string{"create", "state", "update", "delete", "takeover", "adopt"}[(step.variation+i)%6]
+			item.key, item.session = (step.key+i/2)%len(w.keys), (step.session+i)%len(w.sessions)
+			muts = append(muts, w.mutation(item))
+		}
+		w.apply(b, muts)
+	default:
+		w.apply(b, []ports.Mutation{w.mutation(step)})
+	}
+}
+
+// mutation makes the mutation of a step out of what is stored.
+func (w *world) mutation(step randomStep) ports.Mutation {
+	k := w.keys[step.key]
+	at := w.places[k]
+	var stored core.Generation
+	under := newSessionID()
+	switch {
+	case at.record != nil:
+		stored, under = at.record.Generation, at.record.Session
+	case at.tombstone != nil:
+		stored = at.tombstone.Generation
+	}
+	base := stored
+	switch step.base {
+	case 1:
+		base = stored.Next()
+	case 2:
+		base = core.Generation{N: max(stored.N, 2) - 1, Random: "below"}
+	case 3:
+		base = core.Generation{N: max(stored.N, 1), Random: stored.Random + "x"}
+	}
+	var revision core.Revision
+	if step.guard == 1 {
+		revision = at.revision()
+	} else if step.guard == 2 {
+		revision = core.Revision{Epoch: w.stream.cursor.Epoch, N: at.revision().N + 1}
+	}
+	var session ports.SessionID
+	if step.guardBy == 1 {
+		session = under
+	} else if step.guardBy == 2 {
+		session = w.sessions[step.session]
+	}
+	rec := record(k, w.sessions[step.session])
+	rec.Owner = fmt.Sprintf("owner-%d", step.variation)
+	rec.Body = fmt.Appendf(nil, `{"v":1,"variation":%d}`, step.variation)
+	declared := []core.Declared{core.DeclaredUp, core.DeclaredMaintenance, core.DeclaredStopping, core.DeclaredStarting}[step.variation%4]
+	observed := []core.Observed{core.ObservedHealthy, core.ObservedUnhealthy, core.ObservedUnknown}[step.variation%3]
+	rec.State.Declared, rec.State.Observed, rec.State.Streak = declared, observed, step.variation
+	m := put(rec)
+	m.Put.IfRevision = revision
+	switch step.what {
+	case "create":
+		m.Put.Record.Generation = stored.Next()
+		if step.base == 2 || step.base == 3 {
+			m.Put.Record.Generation = base
+		}
+	case "takeover":
+		m.Put.Replaces, m.Put.Record.Generation = base, base.Next()
+	case "update", "adopt":
+		if base.IsZero() {
+			base = base.Next()
+		}
+		m.Put.Replaces, m.Put.Record.Generation = base, base
+		if step.what == "update" && at.record != nil && !w.closed[under] {
+			m.Put.Record.Session = under
+		}
+	case "state":
+		c := ports.SetState{Key: k, Generation: base, Session: session, IfRevision: revision, At: rec.UpdatedAt.Add(time.Duration(step.variation) * time.Second)}
+		if step.variation%3 != 0 {
+			c.Declared = &ports.DeclaredState{Declared: declared, ByOperator: step.variation%2 == 0, Actor: "ops", Reason: fmt.Sprint(step.variation)}
+		}
+		if step.variation%3 != 1 {
+			c.Observed = &ports.ObservedState{Observed: observed, Streak: step.variation}
+		}
+		return setState(c)
+	case "delete":
+		cause := []core.Cause{core.CauseDeregistered, core.CauseOperator, core.CauseExpired}[step.variation%3]
+		return remove(ports.Delete{Key: k, Generation: base, Session: session, IfRevision: revision, Cause: cause, Actor: "ops", Reason: fmt.Sprint(step.variation)})
+	}
+	return m
+}
+
+// apply sends mutations to the store and to the model.
+func (w *world) apply(b ports.Backend, muts []ports.Mutation) {
+	w.s.Helper()
+	results := w.s.apply(b, muts...)
+	for i, m := range muts {
+		k, res := m.Key(), results[i]
+		before := w.places[k]
+		open := m.Put == nil || !w.closed[m.Put.Record.Session]
+		after, refusal := before.foresee(m, open)
+		what := fmt.Sprintf("%s, where there is %s,", describe(m), before)
+		if refusal != nil {
+			w.s.mustBe(res.Err, refusal, what)
+			if len(muts) == 1 && !errors.Is(refusal, ports.ErrSessionGone) {
+				diff := before.differs(ports.Found{Record: res.Record, Tombstone: res.Tombstone})
+				w.s.must(diff == "", what+" is refused with what is there", res, diff)
+			}
+			continue
+		}
+		w.s.must(res.Err == nil && res.Record != nil, what+" is done", res)
+		if after == before {
+			w.s.mustEqual(res.Record, before.record, what+" is a retry and")
+			continue
+		}
+		earlier := before.revision()
+		w.s.must(earlier.IsZero() || res.Record.Revision.Epoch == earlier.Epoch && res.Record.Revision.N > earlier.N, what+" has a later revision than "+show(earlier), res)
+		after = after.settled(res.Record.Revision)
+		if after.record != nil {
+			w.s.mustEqual(res.Record, after.record, what)
+		}
+		w.places[k], w.last = after, []ports.Mutation{m}
+	}
+}
+
+// end closes a session, with everything under it.
+func (w *world) end(id ports.SessionID) {
+	w.s.Helper()
+	err := w.s.host.CloseSession(w.s.ctx, id)
+	w.s.must(err == nil, "the session closes", err)
+	w.closed[id] = true
+	for i, found := range w.s.get(w.s.host, w.keys...) {
+		at := w.places[w.keys[i]]
+		if at.record == nil || at.record.Session != id {
+			continue
+		}
+		w.s.ended(found.Tombstone, at.record, core.CauseDeregistered)
+		w.places[w.keys[i]] = at.ended(core.CauseDeregistered).settled(found.Tombstone.Revision)
+	}
+}
+
+// look asks that Get finds what the model holds.
+func (w *world) look(b ports.Backend, keys ...core.Key) {
+	w.s.Helper()
+	for i, found := range w.s.get(b, keys...) {
+		diff := w.places[keys[i]].differs(found)
+		w.s.must(diff == "", fmt.Sprintf("Get of %s finds %s", keys[i], w.places[keys[i]]), found, diff)
+	}
+}
+
+// listed asks the same of a list.
+func (w *world) listed(b ports.Backend) {
+	w.s.Helper()
+	w.same(w.s.list(b, w.services()...).records, "a list")
+}
+
+// caughtUp asks the same of the stream, once it has proved that it sent everything.
+func (w *world) caughtUp() {
+	w.s.Helper()
+	var latest core.Revision
+	for _, k := range w.keys {
+		if r := w.places[k].revision(); latest.IsZero() || r.N > latest.N {
+			latest = r
+		}
+	}
+	if !latest.IsZero() {
+		w.stream.through(latest)
+	}
+	w.same(w.stream.records, "the stream")
+}
+
+func (w *world) same(records map[core.Key]*ports.Record, what string) {
+	w.s.Helper()
+	count := 0
+	for _, k := range w.keys {
+		if want := w.places[k].record; want != nil {
+			count++
+			w.s.mustEqual(records[k], want, what)
+		}
+	}
+	w.s.must(len(records) == count, fmt.Sprintf("%d records in %s", count, what), slices.Collect(maps.Keys(records)))
+}
+
+// rapidTurn orders the users of the library's settings, which are the process's.
+var rapidTurn sync.Mutex
+
+// property runs trials with what is drawn, each on the scene's backend, and reports the
+// smallest that fails. The trials come from the seed.
+func (s *scene) property(trials int, gen *rapid.Generator[[]randomStep], trial func(s *scene, steps []randomStep)) {
+	s.Helper()
+	rapidTurn.Lock()
+	defer rapidTurn.Unlock()
+	if !testing.Testing() && !flag.Parsed() {
+		// The library asks package testing whether tests shall be short, which only answers then.
+		testing.Init()
+		_ = flag.CommandLine.Parse(nil) // nothing is there that could be wrong
+	}
+	for name, value := range map[string]string{
+		"rapid.seed": strconv.FormatUint(s.seed, 10), "rapid.checks": strconv.Itoa(trials), "rapid.nofailfile": "true", "rapid.shrinktime": "20s",
+	} {
+		before := flag.Lookup(name).Value.String()
+		s.must(flag.Set(name, value) == nil, "the property library takes "+name, value)
+		defer func() { _ = flag.Set(name, before) }() // it was that
+	}
+	s.second() // opened by the case rather than by a trial, which closes what it opens
+	var failed string
+	var steps []randomStep
+	outer := &propertyTB{s: s}
+	var group sync.WaitGroup
+	group.Go(func() {
+		rapid.Check(outer, func(t *rapid.T) {
+			drawn := gen.Draw(t, "steps")
+			inner := *s
+			inner.T = &trialT{t: t, ctx: s.ctx, fail: func(message string) { failed, steps = message, drawn }}
+			trial(&inner, drawn)
+		})
+	})
+	group.Wait()
+	if outer.failed {
+		var words []string
+		for _, step := range steps {
+			words = append(words, "\n  "+step.String())
+		}
+		if failed == "" {
+			failed = s.failure("the trials to run", []any{outer.last})
+		}
+		s.Fatalf("%s\n    after: these steps, shrunk from longer ones:%s", failed, strings.Join(words, ""))
+	}
+}
+
+// trialT is the T of a trial.
+type trialT struct {
+	t    *rapid.T
+	ctx  context.Context
+	fail func(message string)
+}
+
+func (t *trialT) Helper()                         {}
+func (t *trialT) Name() string                    { return t.t.Name() }
+func (t *trialT) Context() context.Context        { return t.ctx }
+func (t *trialT) Cleanup(f func())                { t.t.Cleanup(f) }
+func (t *trialT) Logf(format string, args ...any) { t.t.Logf(format, args...) }
+
+// Errorf ends the trial too: the first failure is what is shrunk.
+func (t *trialT) Errorf(format string, args ...any) { t.Fatalf(format, args...) }
+
+// Fatalf gives the library the same words each time: it tells failures apart by them, and
+// ours hold random ids.
+func (t *trialT) Fatalf(format string, args ...any) {
+	t.fail(fmt.Sprintf(format, args...))
+	t.t.Fatalf("the requirement is not kept")
+}
+
+// propertyTB is what the library reports to; property tells what came of it.
+type propertyTB struct {
+	s      *scene
+	failed bool
+	last   string
+}
+
+func (p *propertyTB) Helper()                           {}
+func (p *propertyTB) Name() string                      { return "conformance" }
+func (p *propertyTB) Logf(format string, args ...any)   { p.last = fmt.Sprintf(format, args...) }
+func (p *propertyTB) Log(args ...any)                   { p.last = fmt.Sprint(args...) }
+func (p *propertyTB) Skipf(format string, args ...any)  { p.Fatalf(format, args...) }
+func (p *propertyTB) Skip(args ...any)                  { p.Fatal(args...) }
+func (p *propertyTB) SkipNow()                          { p.FailNow() }
+func (p *propertyTB) Errorf(format string, args ...any) { p.Logf(format, args...); p.Fail() }
+func (p *propertyTB) Error(args ...any)                 { p.Log(args...); p.Fail() }
+func (p *propertyTB) Fatalf(format string, args ...any) { p.Logf(format, args...); p.FailNow() }
+func (p *propertyTB) Fatal(args ...any)                 { p.Log(args...); p.FailNow() }
+func (p *propertyTB) Fail()                             { p.failed = true }
+func (p *propertyTB) Failed() bool                      { return p.failed }
+
+func (p *propertyTB) FailNow() {
+	p.failed = true
+	runtime.Goexit()
+}
