@@ -1,4 +1,3 @@
 package conformance
 var damageCases = []scenario{}
-var domainCases = []scenario{}
 var outageCases = []scenario{}
