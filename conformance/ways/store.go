@@ -5,31 +5,60 @@ package ways
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/marketprism/prism/adapters/pluginhost"
 	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/ports"
 )
 
 // LaunchedStore is Launched for a backend whose store is the plugin's own process, as
-// memory's is. It implements conformance.Faults by signals to the processes: all faults but
-// FaultWipe need a Unix system.
+// memory's is. It implements conformance.Faults by what it does to the processes: all faults
+// but FaultWipe need a Unix system.
 func LaunchedStore(dir, binary, name string, options Options) conformance.Harness {
-	return &launchedStore{launched{dir: dir, binary: binary, name: name, options: options}}
+	return &launchedStore{
+		launched: launched{dir: filepath.Join(dir, "run"), binary: binary, name: name, options: options},
+		gate:     filepath.Join(dir, "gate"), down: filepath.Join(dir, "down"),
+	}
 }
 
-type launchedStore struct{ launched }
+type launchedStore struct {
+	launched
+
+	once sync.Once
+	err  error  // of preparing the gate
+	gate string // the program that is launched: it waits while the store shall be down, and becomes the binary
+	down string // the file that says so
+}
+
+// Open implements conformance.Harness.
+func (l *launchedStore) Open(ctx context.Context, namespace string) (ports.Backend, error) {
+	l.once.Do(func() {
+		if l.err = os.MkdirAll(l.dir, 0o700); l.err == nil && canHalt {
+			script := fmt.Sprintf("#!/bin/sh\nwhile [ -e %s ]; do sleep 0.02; done\nexec %s\n", quoted(l.down), quoted(l.binary))
+			l.err = os.WriteFile(l.gate, []byte(script), 0o700) //nolint:gosec // it is a program
+			l.binary = l.gate
+		}
+	})
+	if l.err != nil {
+		return nil, fmt.Errorf("prepare to launch the store: %w", l.err)
+	}
+	return l.launched.Open(ctx, namespace)
+}
+
+// quoted is a word of the shell.
+func quoted(path string) string { return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'" }
 
 // CanInflict implements conformance.Faults.
 func (l *launchedStore) CanInflict(f conformance.Fault) bool {
-	switch f {
-	case conformance.FaultWipe:
-		return true
-	case conformance.FaultPause, conformance.FaultCut:
-		return canHalt
-	case conformance.FaultStop, conformance.FaultLeader:
-	}
-	return false
+	return canHalt || f == conformance.FaultWipe
 }
 
 // Inflict implements conformance.Faults. It returns when it shows: signals are on their way
@@ -37,7 +66,8 @@ func (l *launchedStore) CanInflict(f conformance.Fault) bool {
 // a process that does not run leaves unanswered.
 func (l *launchedStore) Inflict(ctx context.Context, f conformance.Fault) error {
 	hosts := l.living()
-	if f == conformance.FaultPause || f == conformance.FaultCut {
+	switch f {
+	case conformance.FaultPause, conformance.FaultCut:
 		if err := each(hosts, halt); err != nil {
 			return err
 		}
@@ -46,6 +76,11 @@ func (l *launchedStore) Inflict(ctx context.Context, f conformance.Fault) error 
 			defer cancel()
 			return host.Health(probe) != nil
 		})
+	case conformance.FaultStop, conformance.FaultLeader:
+		if err := os.WriteFile(l.down, nil, 0o600); err != nil {
+			return err
+		}
+	case conformance.FaultWipe:
 	}
 	before := make(map[*pluginhost.Host]int)
 	for _, host := range hosts {
@@ -57,9 +92,14 @@ func (l *launchedStore) Inflict(ctx context.Context, f conformance.Fault) error 
 	return until(ctx, hosts, func(host *pluginhost.Host) bool { return host.Status().PID != before[host] })
 }
 
-// Mend implements conformance.Faults: it wakes whoever was stopped; killed ones are replaced
-// by the supervisor.
-func (l *launchedStore) Mend(context.Context) error { return each(l.living(), wake) }
+// Mend implements conformance.Faults: it wakes whoever was stopped, and lets the supervisor
+// replace those that were killed.
+func (l *launchedStore) Mend(context.Context) error {
+	if err := os.Remove(l.down); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return each(l.living(), wake)
+}
 
 // each does something to the process of each host; one that has just ended is none.
 func each(hosts []*pluginhost.Host, do func(pid int) error) error {
