@@ -168,9 +168,7 @@ func (s *scene) outlives(st *stream, r core.Revision) *stream {
 			continue
 		}
 		s.must(errors.Is(err, ports.ErrUnavailable) && ctx.Err() == nil, "the stream goes on, or ends with ErrUnavailable", err, st.events)
-		next := s.watch(s.host, ports.WatchRequest{Cursor: st.cursor, Follow: true})
-		next.records, next.deleted, next.latest = st.records, st.deleted, st.latest
-		st = next
+		st = st.resumed(s.host)
 	}
 	return st
 }
