@@ -117,8 +117,8 @@ func (s *scene) opaque(bodies ...string) {
 	for i, body := range bodies {
 		rec := record(key("opaque", fmt.Sprintf("id-%d", i)), a.ID)
 		rec.Body = []byte(body)
-		stored := s.create(s.host, rec)
-		stored = s.done(s.second(), setState(ports.SetState{
+		s.create(s.host, rec)
+		stored := s.done(s.second(), setState(ports.SetState{
 			Key: rec.Key, Generation: rec.Generation, At: rec.UpdatedAt.Add(time.Second), Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: 1},
 		}))
 		s.must(string(stored.Body) == body, fmt.Sprintf("the body %q after a status", body), string(stored.Body))

@@ -177,15 +177,17 @@ func (w *world) mutation(step randomStep) ports.Mutation {
 		base = core.Generation{N: max(stored.N, 1), Random: stored.Random + "x"}
 	}
 	var revision core.Revision
-	if step.guard == 1 {
+	switch step.guard {
+	case 1:
 		revision = at.revision()
-	} else if step.guard == 2 {
+	case 2:
 		revision = core.Revision{Epoch: w.stream.cursor.Epoch, N: at.revision().N + 1}
 	}
 	var session ports.SessionID
-	if step.guardBy == 1 {
+	switch step.guardBy {
+	case 1:
 		session = under
-	} else if step.guardBy == 2 {
+	case 2:
 		session = w.sessions[step.session]
 	}
 	rec := record(k, w.sessions[step.session])
