@@ -75,7 +75,7 @@ func Cases(opts ...Option) []Case {
 		o.seed = rand.Uint64() >> 1 // fits an int64, which some command lines take for numbers
 	}
 	groups := [][]scenario{
-		infoCases, sessionCases, expiryCases, putCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
+		infoCases, sessionCases, expiryCases, putCases, ownershipCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
 		retryCases, watchCases, resumeCases, loadCases, randomCases, nameCases, damageCases, lifeCases, domainCases, faultCases, outageCases,
 	}
 	var cases []Case

@@ -75,11 +75,6 @@ var loadCases = []scenario{
 		},
 	},
 	{
-		id:          "load/ownership",
-		requirement: "Reads and writes of one key are linearizable: there is an order in which each did what the contract says. All streams and all readers agree in the end.",
-		run:         linearOwnership,
-	},
-	{
 		id:          "load/every-method-at-once",
 		requirement: "Every method is safe for concurrent use.",
 		run: func(s *scene) {

@@ -1,8 +1,8 @@
 package conformance
 
-// cases_ownership.go: everybody writes and reads a few keys at once; what came must have an
-// order in which each call did what the reference model says (linearizability, found by
-// porcupine).
+// cases_ownership.go: who owns a record. Owners of the past are fenced off; and where everybody
+// writes and reads a few keys at once, what came must have an order in which each call did what
+// the reference model says (linearizability, found by porcupine).
 
 import (
 	"context"
@@ -19,6 +19,49 @@ import (
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
+
+var ownershipCases = []scenario{
+	{
+		id:          "put/fencing",
+		requirement: "After a take-over or an adoption nothing that the earlier owner sends changes the record, be it a write by generation, by session or by revision.",
+		run: func(s *scene) {
+			a, b := s.session(s.host, longTTL), s.session(s.second(), longTTL)
+			old := s.create(s.host, record(key("svc", "taken"), a.ID))
+			next := record(old.Key, b.ID)
+			next.Generation = old.Generation.Next()
+			taken := s.done(s.second(), replace(next, old.Generation))
+			lost := s.create(s.host, record(key("svc", "adopted"), a.ID))
+			moved := *lost
+			moved.Session = b.ID
+			adopted := s.done(s.second(), replace(moved, lost.Generation))
+			observed := &ports.ObservedState{Observed: core.ObservedUnhealthy, Streak: -9}
+			guardedUpdate := replace(*lost, lost.Generation)
+			guardedUpdate.Put.IfRevision = lost.Revision
+			for _, m := range []ports.Mutation{
+				replace(*old, old.Generation), put(*old),
+				setState(ports.SetState{Key: old.Key, Generation: old.Generation, Observed: observed}), remove(removal(old)),
+				guardedUpdate, put(*lost),
+				setState(ports.SetState{Key: lost.Key, Generation: lost.Generation, Session: a.ID, Observed: observed}),
+				remove(ports.Delete{Key: lost.Key, Generation: lost.Generation, Session: a.ID, Cause: core.CauseExpired}),
+				remove(ports.Delete{Key: lost.Key, Generation: lost.Generation, IfRevision: lost.Revision, Cause: core.CauseExpired}),
+			} {
+				current := taken
+				if m.Key() == lost.Key {
+					current = adopted
+				}
+				s.mustEqual(s.refused(s.host, m, ports.ErrConflict).Record, current, "the conflict")
+			}
+			s.must(s.host.CloseSession(s.ctx, a.ID) == nil, "the session closes", nil)
+			s.stands(s.host, taken)
+			s.stands(s.host, adopted)
+		},
+	},
+	{
+		id:          "load/ownership",
+		requirement: "Reads and writes of one key are linearizable: there is an order in which each did what the contract says. All streams and all readers agree in the end.",
+		run:         linearOwnership,
+	},
+}
 
 // answered is one call on one key, with its answer: a Get where the mutation is empty.
 type answered struct {

@@ -214,41 +214,6 @@ var putCases = []scenario{
 		},
 	},
 	{
-		id:          "put/fencing",
-		requirement: "After a take-over or an adoption nothing that the earlier owner sends changes the record, be it a write by generation, by session or by revision.",
-		run: func(s *scene) {
-			a, b := s.session(s.host, longTTL), s.session(s.second(), longTTL)
-			old := s.create(s.host, record(key("svc", "taken"), a.ID))
-			next := record(old.Key, b.ID)
-			next.Generation = old.Generation.Next()
-			taken := s.done(s.second(), replace(next, old.Generation))
-			lost := s.create(s.host, record(key("svc", "adopted"), a.ID))
-			moved := *lost
-			moved.Session = b.ID
-			adopted := s.done(s.second(), replace(moved, lost.Generation))
-			observed := &ports.ObservedState{Observed: core.ObservedUnhealthy, Streak: -9}
-			guardedUpdate := replace(*lost, lost.Generation)
-			guardedUpdate.Put.IfRevision = lost.Revision
-			for _, m := range []ports.Mutation{
-				replace(*old, old.Generation), put(*old),
-				setState(ports.SetState{Key: old.Key, Generation: old.Generation, Observed: observed}), remove(removal(old)),
-				guardedUpdate, put(*lost),
-				setState(ports.SetState{Key: lost.Key, Generation: lost.Generation, Session: a.ID, Observed: observed}),
-				remove(ports.Delete{Key: lost.Key, Generation: lost.Generation, Session: a.ID, Cause: core.CauseExpired}),
-				remove(ports.Delete{Key: lost.Key, Generation: lost.Generation, IfRevision: lost.Revision, Cause: core.CauseExpired}),
-			} {
-				current := taken
-				if m.Key() == lost.Key {
-					current = adopted
-				}
-				s.mustEqual(s.refused(s.host, m, ports.ErrConflict).Record, current, "the conflict")
-			}
-			s.must(s.host.CloseSession(s.ctx, a.ID) == nil, "the session closes", nil)
-			s.stands(s.host, taken)
-			s.stands(s.host, adopted)
-		},
-	},
-	{
 		id:          "put/retry",
 		requirement: "A Put that was carried out is done when it is tried again: the same answer, no change, no event.",
 		run: func(s *scene) {
