@@ -165,53 +165,86 @@ var expiryCases = []scenario{
 
 // distribution lets many sessions run out, and measures how long after their TTL.
 func distribution(s *scene) {
-	const sessions = 40
+	const sessions, atLeast = 40, 30
 	st := s.follow(s.second())
 	type life struct {
 		before, after time.Time // the call that opened it
 		ttl           time.Duration
+		record        *ports.Record // nil where the machine was too busy to use the session in time
+		err           error
 	}
-	lives := make(map[core.Key]*life, sessions)
-	var recs []*ports.Record
-	for i := range sessions {
-		l := &life{before: time.Now()}
-		// A few milliseconds apart, so that they fall due at odd moments.
-		sess := s.session(s.host, s.shortTTL()+time.Duration(i)*7*time.Millisecond)
-		l.after, l.ttl = time.Now(), sess.TTL
-		rec := record(key(fmt.Sprintf("svc-%d", i%4), fmt.Sprintf("id-%d", i)), sess.ID)
-		res := s.one(s.host, put(rec))
-		if res.Err != nil && time.Since(l.before) >= l.ttl {
-			continue // the machine is that busy
-		}
-		s.must(res.Err == nil, describe(put(rec))+" is done", res)
-		lives[rec.Key], recs = l, append(recs, res.Record)
-	}
-	s.must(len(recs) >= sessions*3/4, fmt.Sprintf("a machine that opens %d sessions within their TTL", sessions), len(recs))
+	lives := make([]life, sessions)
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		together(sessions, func(i int) {
+			l := &lives[i]
+			// A few milliseconds apart, so that they fall due at odd moments.
+			spec := sessionSpec(newSessionID(), s.shortTTL()+time.Duration(i)*7*time.Millisecond)
+			l.before = time.Now()
+			sess, err := s.host.OpenSession(s.ctx, spec)
+			l.after, l.ttl = time.Now(), sess.TTL
+			if err != nil {
+				l.err = err
+				return
+			}
+			results, err := applyAll(s.ctx, s.host, []ports.Mutation{put(record(key(fmt.Sprintf("svc-%d", i%4), fmt.Sprintf("id-%d", i)), sess.ID))})
+			switch {
+			case err != nil:
+				l.err = err
+			case results[0].Err == nil:
+				l.record = results[0].Record
+			case time.Since(l.before) < l.ttl:
+				l.err = results[0].Err
+			}
+		})
+	}()
+	defer func() { <-opened }()
 	limit := s.info.Limits.MaxExpiryDelay + graceAfterExpiry
+	gone := make(map[core.Key]time.Time) // when the stream said so
+	left := func() (n int) {
+		select {
+		case <-opened:
+		default:
+			return sessions
+		}
+		for _, l := range lives {
+			if l.record != nil && gone[l.record.Key].IsZero() {
+				n++
+			}
+		}
+		return n
+	}
+	for last := time.Now(); left() > 0; {
+		s.must(time.Since(last) <= s.shortTTL()+time.Second+limit, "all sessions run out", fmt.Sprintf("%d are left", left()))
+		if ev := st.next("the next expiry, or a Bookmark", waitLimit); ev.Kind == ports.WatchDelete {
+			last = time.Now()
+			gone[ev.Tombstone.Key] = last
+		} else if ev.Kind == ports.WatchPut {
+			last = time.Now()
+		}
+	}
 	var beyond []time.Duration
-	for last := time.Now(); len(beyond) < len(recs); {
-		ev := st.next("the next expiry", s.shortTTL()+time.Second+limit)
-		if ev.Kind != ports.WatchDelete {
-			s.must(time.Since(last) <= s.shortTTL()+time.Second+limit, fmt.Sprintf("all %d sessions run out", len(recs)), len(beyond))
+	for _, l := range lives {
+		s.must(l.err == nil, "a session is opened, and a record put under it", l.err)
+		if l.record == nil {
 			continue
 		}
-		last = time.Now()
-		l := lives[ev.Tombstone.Key]
-		s.must(ev.Tombstone.Cause == core.CauseExpired, `the cause "expired"`, ev)
-		s.must(last.Sub(l.before) >= l.ttl, fmt.Sprintf("the record goes %s or more after its session was opened", l.ttl), last.Sub(l.before), ev)
-		late := last.Sub(l.after) - l.ttl
-		s.check(late <= limit, fmt.Sprintf("the record goes at most %s after the TTL", limit), late, ev)
+		s.ended(st.deleted[l.record.Key], l.record, core.CauseExpired)
+		s.ended(s.gone(s.host, l.record.Key), l.record, core.CauseExpired)
+		at := gone[l.record.Key]
+		s.must(at.Sub(l.before) >= l.ttl, fmt.Sprintf("%s goes %s or more after its session was opened", l.record.Key, l.ttl), at.Sub(l.before))
+		late := at.Sub(l.after) - l.ttl
+		s.check(late <= limit, fmt.Sprintf("%s goes at most %s after the TTL", l.record.Key, limit), late)
 		beyond = append(beyond, max(0, late))
 	}
+	s.must(len(beyond) >= atLeast, fmt.Sprintf("a machine that uses %d sessions within their TTL", atLeast), len(beyond))
 	slices.Sort(beyond)
 	at := func(part float64) time.Duration {
 		return beyond[int(part*float64(len(beyond)-1))].Round(time.Millisecond)
 	}
 	s.Logf("%d sessions ended after their TTL by: min %s, p50 %s, p99 %s, max %s; MaxExpiryDelay is %s",
 		len(beyond), at(0), at(0.5), at(0.99), at(1), s.info.Limits.MaxExpiryDelay)
-	for _, rec := range recs {
-		s.ended(s.gone(s.host, rec.Key), rec, core.CauseExpired)
-	}
 }
 
 // fleeting is a session that is about to run out, with its records.
