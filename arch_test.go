@@ -67,13 +67,14 @@ var rooms = []room{
 	{path: "adapters/inbound/grpcapi/...", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 
 	// A backend sees what a third party's could see.
-	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
+	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/ways", "adapters/pluginrpc"}},
 	{path: "plugins/memory/cmd/prism-backend-memory", uses: []string{"ports", "adapters/pluginrpc", "plugins/memory"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
+	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 
 	// The front door and the program wire everything; the programs around them use it.
 	{path: "", uses: []string{"core", "core/discovery", "ports", "adapters/config", "adapters/pluginhost", "adapters/probe", "adapters/telemetry", "plugins/memory"}, inTests: []string{"adapters/pluginrpc"}},
-	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance"}},
+	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 	{path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 

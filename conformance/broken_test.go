@@ -73,25 +73,25 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
 		{"expires early", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
-		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening"}},
+		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening", "expiry/distribution"}},
 		{"never expires", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(time.Duration) time.Duration { return time.Hour }}
-		}), []string{"expiry/in-time", "expiry/racing-put"}},
+		}), []string{"expiry/in-time", "expiry/racing-put", "expiry/distribution"}},
 		{"an expiry looks like a deregistration", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
 			if ev.Kind == ports.WatchDelete {
 				ev.Tombstone.Cause = core.CauseDeregistered
 			}
 			return []ports.WatchEvent{ev}
-		})), []string{"expiry/in-time"}},
-		{"forgets compare-and-set", broken(applying(forgetGeneration)), []string{"put/create-conflict", "put/takeover-conflict", "put/update-superseded", "put/update-absent", "load/ownership"}},
-		{"an update overwrites the status", broken(applying(overwriteState)), []string{"put/update-keeps-state", "put/adoption"}},
+		})), []string{"expiry/in-time", "domain/transcript"}},
+		{"forgets compare-and-set", broken(applying(forgetGeneration)), []string{"put/create-conflict", "put/takeover-conflict", "put/update-superseded", "put/update-absent", "put/fencing", "load/ownership", "random/model"}},
+		{"an update overwrites the status", broken(applying(overwriteState)), []string{"put/update-keeps-state", "put/adoption", "retry/status-against-update"}},
 		{"a take-over ends maintenance", broken(applying(endMaintenance)), []string{"put/maintenance-survives"}},
 		{"a retry is a new write", broken(applying(rewriteOnRetry)), []string{"put/retry"}},
-		{"ignores IfRevision", broken(applying(ignoreRevision)), []string{"put/if-revision", "state/preconditions", "delete/preconditions", "load/ownership"}},
+		{"ignores IfRevision", broken(applying(ignoreRevision)), []string{"put/if-revision", "state/preconditions", "delete/preconditions", "put/fencing", "retry/verbatim", "load/ownership", "random/model"}},
 		{"writes bodies in its own way", broken(applying(compactBody)), []string{"put/body-bytes"}},
 		{"revisions stand still", broken(applying(repeatRevision)), []string{"put/revisions-increase", "state/parts"}},
 		{"a status touches more", broken(applying(touchOwner)), []string{"state/parts", "put/update-keeps-state"}},
-		{"forgets why something was deleted", broken(applying(forgetCause)), []string{"tombstone/blocks-deregistered", "delete/tombstone"}},
+		{"forgets why something was deleted", broken(applying(forgetCause)), []string{"tombstone/blocks-deregistered", "delete/tombstone", "domain/transcript"}},
 		{"stops at the first refusal", broken(applying(stopAtRefusal)), []string{"apply/not-atomic", "apply/invalid-item"}},
 		{"takes any number of items", broken(func(b ports.Backend) ports.Backend { return boundless{b} }), []string{"apply/too-many", "apply/too-large"}},
 		{"items in any order", broken(func(b ports.Backend) ports.Backend { return unordered{b} }), []string{"apply/order-within-key"}},
@@ -129,6 +129,18 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			return endless{b}
 		}), []string{"life/close", "life/close-ends-watches"}},
 		{"contexts do not matter", broken(func(b ports.Backend) ports.Backend { return stubborn{b} }), []string{"life/cancelled"}},
+		{"CloseSession is answered before it is done", broken(func(b ports.Backend) ports.Backend { return &hasty{Backend: b} }), []string{"session/close-is-complete", "random/model"}},
+		{"the store signs what it removes", broken(func(b ports.Backend) ports.Backend { return signing{b} }), []string{"session/close", "expiry/in-time"}},
+		{"one bad item refuses the call", broken(func(b ports.Backend) ports.Backend { return wholesale{b} }), []string{"apply/impossible-item", "apply/invalid-item"}},
+		{"names and sizes of reads do not matter", broken(func(b ports.Backend) ports.Backend { return unread{b} }), []string{"watch/invalid", "get/too-many"}},
+		{"readers share records", broken(func(b ports.Backend) ports.Backend {
+			return &sharingRecords{Backend: b, known: make(map[core.Key]*ports.Record)}
+		}), []string{"life/answers-are-the-callers"}},
+		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
+		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
+		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record"}},
+		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record"}},
+		{"a rewrite loses unknown fields", newDocuments(rewriter), []string{"damage/unknown-fields"}},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
 			t.Parallel()
@@ -140,6 +152,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 					assert.Contains(t, f, "required: "+r.Requirement, r.ID)
 					assert.Contains(t, f, "expected: ", r.ID)
 					assert.Contains(t, f, "came: ", r.ID)
+					assert.Contains(t, f, "seed: ", r.ID)
 				}
 			}
 		})

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 )
 
@@ -25,6 +26,8 @@ type Case struct {
 	Profile     Profile
 	// Needs lists the faults that the case inflicts.
 	Needs []Fault
+	// Writes says that the case writes into the store past the backend: it needs a Vandal.
+	Writes bool
 	// Run fails t when the backend does not keep the requirement. Call it only when Missing is
 	// empty; cases of the profile core may run at the same time, those of faults run alone.
 	Run func(t T, h Harness)
@@ -38,6 +41,9 @@ func (c Case) Missing(h Harness) string {
 			return fmt.Sprintf("the harness cannot inflict %q on the store", f)
 		}
 	}
+	if _, ok := h.(Vandal); c.Writes && !ok {
+		return "the harness cannot write into the store past the backend"
+	}
 	return ""
 }
 
@@ -46,24 +52,41 @@ type scenario struct {
 	id          string
 	requirement string
 	needs       []Fault
+	writes      bool
 	run         func(s *scene)
 }
 
+// Option changes how cases are made.
+type Option func(*options)
+
+type options struct{ seed uint64 }
+
+// WithSeed repeats the random choices of an earlier run, whose failures name the seed. Zero,
+// as no option, stands for a seed of its own in each list of cases.
+func WithSeed(seed uint64) Option { return func(o *options) { o.seed = seed } }
+
 // Cases returns every case of the suite, in a fixed order.
-func Cases() []Case {
+func Cases(opts ...Option) []Case {
+	var o options
+	for _, opt := range opts {
+		opt(&o)
+	}
+	for o.seed == 0 {
+		o.seed = rand.Uint64() >> 1 // fits an int64, which some command lines take for numbers
+	}
 	groups := [][]scenario{
-		infoCases, sessionCases, expiryCases, putCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
-		watchCases, resumeCases, loadCases, nameCases, lifeCases, faultCases,
+		infoCases, sessionCases, expiryCases, putCases, ownershipCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
+		retryCases, watchCases, resumeCases, loadCases, randomCases, nameCases, damageCases, lifeCases, domainCases, faultCases, outageCases,
 	}
 	var cases []Case
 	for _, sc := range slices.Concat(groups...) {
-		c := Case{ID: sc.id, Requirement: sc.requirement, Profile: ProfileCore, Needs: sc.needs}
+		c := Case{ID: sc.id, Requirement: sc.requirement, Profile: ProfileCore, Needs: sc.needs, Writes: sc.writes}
 		if len(sc.needs) > 0 {
 			c.Profile = ProfileFaults
 		}
 		c.Run = func(t T, h Harness) {
 			t.Helper()
-			sc.run(newScene(t, h, sc.requirement))
+			sc.run(newScene(t, h, sc.requirement, o.seed))
 		}
 		cases = append(cases, c)
 	}

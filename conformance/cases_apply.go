@@ -119,6 +119,34 @@ var applyCases = []scenario{
 		},
 	},
 	{
+		id:          "apply/impossible-item",
+		requirement: "An item that sets nothing or two things is ErrInvalid for itself, one with a body above MaxBodyBytes ErrTooLarge; the other items are done.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			first, last := record(key("svc", "first"), sess.ID), record(key("svc", "last"), sess.ID)
+			two := put(record(key("svc", "two"), sess.ID))
+			two.Delete = &ports.Delete{Key: two.Put.Record.Key, Generation: two.Put.Record.Generation, Cause: core.CauseDeregistered}
+			none := put(record(key("svc", "none"), sess.ID))
+			none.Put.Record.Generation = core.Generation{}
+			large := put(record(key("svc", "large"), sess.ID))
+			large.Put.Record.Body = []byte(`"` + strings.Repeat("x", ports.MaxBodyBytes-1) + `"`)
+			muts := []ports.Mutation{put(first), {}, two, none, large, put(last)}
+			results := s.apply(s.host, muts...)
+			for i, want := range []error{nil, ports.ErrInvalid, ports.ErrInvalid, ports.ErrInvalid, ports.ErrTooLarge, nil} {
+				if want == nil {
+					s.must(results[i].Err == nil && results[i].Record != nil, fmt.Sprintf("item %d is done", i), results[i])
+					s.stands(s.second(), results[i].Record)
+					continue
+				}
+				s.mustBe(results[i].Err, want, fmt.Sprintf("item %d, %s,", i, describe(muts[i])))
+			}
+			for _, m := range []ports.Mutation{two, none, large} {
+				tomb := s.gone(s.second(), m.Put.Record.Key)
+				s.check(tomb == nil, "no trace of what was refused", tomb)
+			}
+		},
+	},
+	{
 		id:          "apply/order-within-key",
 		requirement: "Items for one key are carried out in order.",
 		run: func(s *scene) {
@@ -212,6 +240,23 @@ var getCases = []scenario{
 			s.mustEqual(found[3].Record, back, "answer 3")
 			s.mustEqual(found[4].Record, stands, "answer 4, of a key asked twice,")
 			s.must(found[5].Record == nil && found[5].Tombstone == nil, "neither for another service's id", found[5])
+		},
+	},
+	{
+		id:          "get/too-many",
+		requirement: "Get takes MaxBatch keys; more are ErrInvalid.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			rec := s.create(s.host, record(key("svc", "id-255"), sess.ID))
+			keys := make([]core.Key, ports.MaxBatch)
+			for i := range keys {
+				keys[i] = key("svc", fmt.Sprintf("id-%d", i))
+			}
+			for i, found := range s.get(s.second(), keys...) {
+				s.must((found.Record != nil) == (keys[i] == rec.Key) && found.Tombstone == nil, "the last key alone is stored", keys[i], found)
+			}
+			_, err := s.host.Get(s.ctx, append(keys, rec.Key))
+			s.mustBe(err, ports.ErrInvalid, fmt.Sprintf("Get of %d keys", len(keys)+1))
 		},
 	},
 	{

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,7 +92,7 @@ var expiryCases = []scenario{
 	},
 	{
 		id:          "expiry/ended-never-again",
-		requirement: "A session that ran out is Gone, and its id is never open again: ErrSessionGone.",
+		requirement: "A session that ran out is Gone, and its id is refused for EndedSessionLife: ErrSessionGone.",
 		run: func(s *scene) {
 			st := s.follow(s.second())
 			f := s.fleeting(key("svc", "a"))
@@ -108,6 +109,11 @@ var expiryCases = []scenario{
 				s.check(err == nil, "closing a session that is gone succeeds", err)
 			}
 		},
+	},
+	{
+		id:          "expiry/distribution",
+		requirement: "Of many sessions that run out at the same time none ends before its granted TTL, and each at most MaxExpiryDelay after it (a test fails 5 s beyond).",
+		run:         distribution,
 	},
 	{
 		id:          "expiry/moved-records-stay",
@@ -155,6 +161,90 @@ var expiryCases = []scenario{
 			}
 		},
 	},
+}
+
+// distribution lets many sessions run out, and measures how long after their TTL.
+func distribution(s *scene) {
+	const sessions, atLeast = 40, 30
+	st := s.follow(s.second())
+	type life struct {
+		before, after time.Time // the call that opened it
+		ttl           time.Duration
+		record        *ports.Record // nil where the machine was too busy to use the session in time
+		err           error
+	}
+	lives := make([]life, sessions)
+	opened := make(chan struct{})
+	go func() {
+		defer close(opened)
+		together(sessions, func(i int) {
+			l := &lives[i]
+			// A few milliseconds apart, so that they fall due at odd moments.
+			spec := sessionSpec(newSessionID(), s.shortTTL()+time.Duration(i)*7*time.Millisecond)
+			l.before = time.Now()
+			sess, err := s.host.OpenSession(s.ctx, spec)
+			l.after, l.ttl = time.Now(), sess.TTL
+			if err != nil {
+				l.err = err
+				return
+			}
+			results, err := applyAll(s.ctx, s.host, []ports.Mutation{put(record(key(fmt.Sprintf("svc-%d", i%4), fmt.Sprintf("id-%d", i)), sess.ID))})
+			switch {
+			case err != nil:
+				l.err = err
+			case results[0].Err == nil:
+				l.record = results[0].Record
+			case time.Since(l.before) < l.ttl:
+				l.err = results[0].Err
+			}
+		})
+	}()
+	defer func() { <-opened }()
+	limit := s.info.Limits.MaxExpiryDelay + graceAfterExpiry
+	gone := make(map[core.Key]time.Time) // when the stream said so
+	left := func() (n int) {
+		select {
+		case <-opened:
+		default:
+			return sessions
+		}
+		for _, l := range lives {
+			if l.record != nil && gone[l.record.Key].IsZero() {
+				n++
+			}
+		}
+		return n
+	}
+	for last := time.Now(); left() > 0; {
+		s.must(time.Since(last) <= s.shortTTL()+time.Second+limit, "all sessions run out", fmt.Sprintf("%d are left", left()))
+		if ev := st.next("the next expiry, or a Bookmark", waitLimit); ev.Kind == ports.WatchDelete {
+			last = time.Now()
+			gone[ev.Tombstone.Key] = last
+		} else if ev.Kind == ports.WatchPut {
+			last = time.Now()
+		}
+	}
+	var beyond []time.Duration
+	for _, l := range lives {
+		s.must(l.err == nil, "a session is opened, and a record put under it", l.err)
+		if l.record == nil {
+			continue
+		}
+		s.ended(st.deleted[l.record.Key], l.record, core.CauseExpired)
+		s.ended(s.gone(s.host, l.record.Key), l.record, core.CauseExpired)
+		at := gone[l.record.Key]
+		s.must(at.Sub(l.before) >= l.ttl, fmt.Sprintf("%s goes %s or more after its session was opened", l.record.Key, l.ttl), at.Sub(l.before))
+		late := at.Sub(l.after) - l.ttl
+		s.check(late <= limit, fmt.Sprintf("%s goes at most %s after the TTL", l.record.Key, limit), late)
+		beyond = append(beyond, max(0, late))
+	}
+	s.must(len(beyond) >= atLeast, fmt.Sprintf("a machine that uses %d sessions within their TTL", atLeast), len(beyond))
+	slices.Sort(beyond)
+	at := func(part float64) time.Duration {
+		return beyond[int(part*float64(len(beyond)-1))].Round(time.Millisecond)
+	}
+	s.Logf("%d sessions ended after their TTL by: min %s, p50 %s, p99 %s, max %s; MaxExpiryDelay is %s",
+		len(beyond), at(0), at(0.5), at(0.99), at(1), s.info.Limits.MaxExpiryDelay)
 }
 
 // fleeting is a session that is about to run out, with its records.

@@ -3,6 +3,7 @@ package conformance
 // cases_life.go: contexts that end, and Close.
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,49 @@ var lifeCases = []scenario{
 				s.must(err != nil && isEnd(err, context.Canceled), what+" gives the context's error", err)
 			}
 			s.must(s.host.Health(s.ctx) == nil, "the backend goes on", nil)
+		},
+	},
+	{
+		id:          "life/answers-are-the-callers",
+		requirement: "What a backend returns is the caller's, to keep and to change: nobody else sees it.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			streams := []*stream{s.follow(s.host), s.follow(s.host), s.follow(s.second())}
+			rec := record(key("svc", "a"), sess.ID)
+			want := asStored(rec, core.Revision{})
+			want.Body = bytes.Clone(rec.Body)
+			scribble := func(r *ports.Record) {
+				s.must(r != nil, "a record", r)
+				want.Revision = r.Revision
+				s.mustEqual(r, want, "an answer before anybody wrote into it")
+				for i := range r.Body {
+					r.Body[i] = 'X'
+				}
+				r.Owner, r.Session, r.State.Reason = "scribbled over", "scribbled-over", "scribbled over"
+			}
+			scribble(s.create(s.host, rec))
+			for range 2 {
+				scribble(s.get(s.host, rec.Key)[0].Record)
+				scribble(s.list(s.host).records[rec.Key])
+				conflict := record(rec.Key, sess.ID)
+				scribble(s.refused(s.host, put(conflict), ports.ErrConflict).Record)
+			}
+			for _, st := range streams {
+				st.through(want.Revision)
+				scribble(st.records[rec.Key])
+			}
+			removed := s.done(s.host, remove(removal(&rec)))
+			for range 2 {
+				tomb := s.gone(s.host, rec.Key)
+				s.must(tomb != nil && tomb.Actor == "owner" && tomb.Revision == removed.Revision, "the tombstone of the removal", tomb)
+				tomb.Actor = "scribbled over"
+			}
+			for _, st := range streams {
+				st.through(removed.Revision)
+				tomb := st.deleted[rec.Key]
+				s.must(tomb != nil && tomb.Actor == "owner", "the tombstone of the removal", tomb)
+				tomb.Actor = "scribbled over"
+			}
 		},
 	},
 	{

@@ -167,8 +167,29 @@ var sessionCases = []scenario{
 		},
 	},
 	{
+		id:          "session/close-is-complete",
+		requirement: "When CloseSession returns nil, no later Get or list from any process finds a record of the session.",
+		run: func(s *scene) {
+			for range 5 {
+				sess := s.session(s.host, longTTL)
+				var muts []ports.Mutation
+				for i := range ports.MaxBatch {
+					muts = append(muts, put(record(key(fmt.Sprintf("svc-%d", i%7), fmt.Sprintf("id-%d-%s", i, sess.ID)), sess.ID)))
+				}
+				s.doneAll(s.host, muts)
+				err := s.host.CloseSession(s.ctx, sess.ID)
+				s.must(err == nil, "the session closes", err)
+				listed := s.list(s.second()).records
+				s.must(len(listed) == 0, "no record in a list", len(listed))
+				for i, found := range s.get(s.second(), keysOf(muts)...) {
+					s.must(found.Record == nil, muts[i].Key().String()+" is gone", found)
+				}
+			}
+		},
+	},
+	{
 		id:          "session/ended-never-again",
-		requirement: "An id that ended is never open again: OpenSession and Put give ErrSessionGone, and nothing is written.",
+		requirement: "The id of a session that ended is refused for EndedSessionLife: OpenSession and Put give ErrSessionGone, and nothing is written.",
 		run: func(s *scene) {
 			sess := s.session(s.host, longTTL)
 			err := s.host.CloseSession(s.ctx, sess.ID)
@@ -214,5 +235,6 @@ var sessionCases = []scenario{
 func (s *scene) ended(tomb *ports.Tombstone, rec *ports.Record, cause core.Cause) {
 	s.Helper()
 	s.must(tomb != nil && tomb.Key == rec.Key && tomb.Generation == rec.Generation && tomb.Session == rec.Session && tomb.Cause == cause &&
-		tomb.Revision.After(rec.Revision), fmt.Sprintf("a tombstone with the cause %q, later than %s", cause, show(rec)), tomb)
+		tomb.Actor == "" && tomb.Reason == "" && tomb.Revision.After(rec.Revision),
+		fmt.Sprintf("a tombstone with the cause %q, without actor and reason, later than %s", cause, show(rec)), tomb)
 }

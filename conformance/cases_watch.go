@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -92,6 +93,20 @@ var watchCases = []scenario{
 				}
 			}
 			st.agrees(s.host, key("a", "x"), key("a", "y"), key("b", "x"), key("b", "y"), first.Key)
+		},
+	},
+	{
+		id:          "watch/invalid",
+		requirement: "A watch of services by names that no service can have is ErrInvalid.",
+		run: func(s *scene) {
+			for _, bad := range []string{"", "a/b", "-a", "a*", strings.Repeat("x", core.MaxName+1)} {
+				w, err := s.host.Watch(s.ctx, ports.WatchRequest{Services: []string{"svc", bad}})
+				if err == nil { // a store may refuse in its first event
+					_, err = w.Next(s.ctx)
+					s.must(w.Close() == nil, "the watch closes", nil)
+				}
+				s.mustBe(err, ports.ErrInvalid, fmt.Sprintf("a watch of a service %.40q", bad))
+			}
 		},
 	},
 	{

@@ -13,9 +13,13 @@
 //		conformance.Test(t, func(t *testing.T) conformance.Harness { return harness{startStore(t)} })
 //	}
 //
-// A harness that can also break its store implements Faults; without it, the cases of the
-// profile "faults" are reported as not run. Run does the same outside of tests, for
-// programs that print a report.
+// Package conformance/ways has harnesses that run a backend over the wire and as the launched
+// binary. A harness that can also break its store implements Faults, one that can write into it
+// past the backend Vandal; without them, the cases that need them are reported as not run. Run
+// does the same outside of tests, for programs that print a report.
+//
+// What cases choose at random comes from a seed, which failures name: EnvSeed (in tests) or
+// WithSeed repeats the choices. What the moment chooses, as who is faster, they do not.
 //
 // Every case opens a namespace of its own, so that cases run at the same time on one store
 // and leave nothing in each other's way. Capabilities (ports.Info) never excuse a backend

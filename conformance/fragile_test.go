@@ -22,6 +22,7 @@ const (
 	deaf      manner = "deaf"      // calls wait for the store, whatever their context says
 	secretive manner = "secretive" // a wipe ends no watch and shows no new epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
+	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each stop
 )
 
 // fragile is a Harness with Faults.
@@ -106,6 +107,16 @@ func (b *fragileBackend) inflict(ctx context.Context, fault conformance.Fault) e
 		b.outage = make(chan struct{})
 		return old.Close()
 	}
+	if b.manner == lossy && fault == conformance.FaultStop {
+		fresh, err := openMemory(ctx, b.namespace)
+		if err != nil {
+			return err
+		}
+		if err := b.inner.Close(); err != nil {
+			return err
+		}
+		b.inner = fresh
+	}
 	b.fault = fault
 	b.up = make(chan struct{})
 	if fault != conformance.FaultPause {
@@ -129,7 +140,7 @@ func (b *fragileBackend) store(ctx context.Context) (ports.Backend, error) {
 	b.mu.Lock()
 	up, fault, inner := b.up, b.fault, b.inner
 	b.mu.Unlock()
-	if fault == conformance.FaultStop || fault == conformance.FaultCut {
+	if fault != "" && fault != conformance.FaultPause {
 		return nil, fmt.Errorf("the store does not answer: %w", ports.ErrUnavailable)
 	}
 	if b.manner == deaf {
@@ -147,7 +158,9 @@ func (b *fragileBackend) store(ctx context.Context) (ports.Backend, error) {
 func (b *fragileBackend) Info() ports.Info {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.inner.Info()
+	info := b.inner.Info()
+	info.Capabilities.Durable = true // what is in the store outlasts its outages
+	return info
 }
 
 func (b *fragileBackend) Close() error {

@@ -4,7 +4,9 @@ package conformance
 
 import (
 	"context"
+	"encoding/json"
 
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -42,7 +44,23 @@ const (
 	FaultPause Fault = "pause" // the store's servers hang: connections stay, no answers
 	FaultCut   Fault = "cut"   // the network between backend and store drops everything
 	FaultWipe  Fault = "wipe"  // the store loses all data and serves again at once, empty
+	// FaultLeader takes the leader from a store with the capability Replicated, while its other
+	// servers stay; mending brings that server back. Of any other store it is FaultStop.
+	FaultLeader Fault = "leader"
 )
+
+// Vandal is what a Harness implements that can write into its store past the backend, as a
+// damaged disk or a newer version of the backend would. The record must be stored. A store
+// that keeps no documents which others could write, and so has not the capability MultiHost,
+// answers with ports.ErrUnsupported: the cases then ask for what shows through the backend.
+type Vandal interface {
+	// Corrupt replaces the stored document of a record by bytes that are no record.
+	Corrupt(ctx context.Context, namespace string, k core.Key) error
+	// AddField adds a field to the JSON document of a record, beside those of the backend.
+	AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error
+	// Field reads such a field; nil when the document does not have it.
+	Field(ctx context.Context, namespace string, k core.Key, field string) (json.RawMessage, error)
+}
 
 // T is what a case needs of a test; *testing.T has it, and so has the runner behind Run.
 // Fatalf ends the goroutine of the case and is called from no other.

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ import (
 )
 
 const (
-	caseLimit = 3 * time.Minute  // a case that takes longer hangs
+	caseLimit = 5 * time.Minute  // a case that takes longer hangs
 	waitLimit = 30 * time.Second // for what should come at once, on a machine that is busy
 	// graceAfterExpiry is how far beyond its own MaxExpiryDelay a backend fails.
 	graceAfterExpiry = 5 * time.Second
@@ -32,17 +33,18 @@ type scene struct {
 	ctx         context.Context
 	harness     Harness
 	requirement string
+	seed        uint64 // of the random choices
 	namespace   string
 	host        ports.Backend // opened by newScene
 	info        ports.Info
 	other       ports.Backend // opened by second
 }
 
-func newScene(t T, h Harness, requirement string) *scene {
+func newScene(t T, h Harness, requirement string, seed uint64) *scene {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), caseLimit)
 	t.Cleanup(cancel)
-	s := &scene{T: t, ctx: ctx, harness: h, requirement: requirement}
+	s := &scene{T: t, ctx: ctx, harness: h, requirement: requirement, seed: seed}
 	s.namespace = "conformance-" + strings.ToLower(rand.Text()[:12])
 	s.host = s.open(s.namespace)
 	s.info = s.host.Info()
@@ -95,7 +97,7 @@ func (s *scene) failure(expected string, came []any) string {
 	for i, c := range came {
 		words[i] = show(c)
 	}
-	return fmt.Sprintf("required: %s\nexpected: %s\n    came: %s", s.requirement, expected, strings.Join(words, "; "))
+	return fmt.Sprintf("required: %s\nexpected: %s\n    came: %s\n    seed: %d", s.requirement, expected, strings.Join(words, "; "), s.seed)
 }
 
 // mustBe asks for an error of one kind, which wraps that sentinel and no other.
@@ -111,6 +113,11 @@ func sentinelsOf(err error) []error {
 		ports.ErrTooLarge, ports.ErrClosed, ports.ErrSessionGone, ports.ErrContention,
 	}
 	return slices.DeleteFunc(all, func(kind error) bool { return !errors.Is(err, kind) })
+}
+
+// random is a source of choices that the seed repeats; each goroutine takes one of its own.
+func (s *scene) random(stream int) *mathrand.Rand {
+	return mathrand.New(mathrand.NewPCG(s.seed, uint64(stream))) //nolint:gosec // choices of a test, to be repeated
 }
 
 // pause lets time pass, where the contract is about time.

@@ -45,6 +45,19 @@ func (s *scene) reading(w ports.Watcher, cursor core.Revision) *stream {
 	}
 }
 
+// resumed watches on from the last proof. What came after it may come again.
+func (st *stream) resumed(b ports.Backend, services ...string) *stream {
+	st.s.Helper()
+	next := st.s.watch(b, ports.WatchRequest{Services: services, Cursor: st.cursor, Follow: true})
+	next.records, next.deleted = st.records, st.deleted
+	for k, r := range st.latest {
+		if r.Epoch == st.cursor.Epoch && r.N <= st.cursor.N {
+			next.latest[k] = r
+		}
+	}
+	return next
+}
+
 // follow opens a stream of everything and reads it up to its first Synced.
 func (s *scene) follow(b ports.Backend) *stream {
 	s.Helper()

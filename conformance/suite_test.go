@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -20,6 +21,8 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
 )
 
 func TestMain(m *testing.M) {
@@ -47,11 +50,72 @@ func TestCasesAreWellFormed(t *testing.T) {
 			assert.Empty(t, c.Needs, c.ID)
 		case conformance.ProfileFaults:
 			assert.NotEmpty(t, c.Needs, c.ID)
+			assert.False(t, c.Writes, c.ID)
 		default:
 			assert.Fail(t, "unknown profile", "%s: %q", c.ID, c.Profile)
 		}
 	}
 	assert.GreaterOrEqual(t, core, 24)
+}
+
+// withoutDocuments is the Vandal of a store in memory.
+type withoutDocuments struct{}
+
+func (withoutDocuments) Corrupt(context.Context, string, core.Key) error { return ports.ErrUnsupported }
+
+func (withoutDocuments) AddField(context.Context, string, core.Key, string, json.RawMessage) error {
+	return ports.ErrUnsupported
+}
+
+func (withoutDocuments) Field(context.Context, string, core.Key, string) (json.RawMessage, error) {
+	return nil, ports.ErrUnsupported
+}
+
+// A store of documents passes the cases that write into it.
+func TestDamagedDocuments(t *testing.T) {
+	t.Parallel()
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), newDocuments(none), nil)
+	for _, r := range report.Results {
+		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s", r.ID, strings.Join(r.Failures, "\n"))
+	}
+}
+
+// A store that several hosts share has documents, whatever its harness says.
+func TestAbsentDocumentsAreNotBelieved(t *testing.T) {
+	t.Parallel()
+	harness := struct {
+		conformance.Harness
+		conformance.Vandal
+	}{broken(func(b ports.Backend) ports.Backend { return claiming{b} }), withoutDocuments{}}
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), harness, nil)
+	assert.Equal(t, 2, report.Failed)
+}
+
+// claiming says that several hosts can share it.
+type claiming struct{ ports.Backend }
+
+func (b claiming) Info() ports.Info {
+	info := b.Backend.Info()
+	info.Capabilities.MultiHost = true
+	return info
+}
+
+// The seed of a failure brings the same steps again.
+func TestTheSeedRepeatsAFailure(t *testing.T) {
+	t.Parallel()
+	steps := func(seed uint64) string {
+		cases := slices.DeleteFunc(conformance.Cases(conformance.WithSeed(seed)), func(c conformance.Case) bool { return c.ID != "random/model" })
+		report := conformance.Run(t.Context(), cases, broken(applying(ignoreRevision)), nil)
+		require.Equal(t, 1, report.Failed)
+		failure := report.Results[0].Failures[0]
+		require.Contains(t, failure, fmt.Sprintf("seed: %d", seed))
+		_, after, found := strings.Cut(failure, "after: ")
+		require.True(t, found, failure)
+		return after
+	}
+	first := steps(7)
+	assert.Equal(t, first, steps(7))
+	assert.Less(t, strings.Count(first, "\n"), 12, "it was shrunk: %s", first)
 }
 
 // told keeps what a Reporter was told.
@@ -120,7 +184,11 @@ func TestHarnessThatCannotOpenFails(t *testing.T) {
 // The whole suite through the runner, on a store that can be broken in every way.
 func TestRunOfEverything(t *testing.T) {
 	t.Parallel()
-	report := conformance.Run(t.Context(), conformance.Cases(), newFragile(sound), nil)
+	harness := struct {
+		*fragile
+		conformance.Vandal
+	}{newFragile(sound), withoutDocuments{}}
+	report := conformance.Run(t.Context(), conformance.Cases(), harness, nil)
 	for _, r := range report.Results {
 		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s %s", r.ID, r.Reason, strings.Join(r.Failures, "\n"))
 		assert.Positive(t, r.Duration, r.ID)
@@ -138,7 +206,8 @@ func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 		{"answers from a cache", caching, []string{"faults/stop", "faults/cut"}},
 		{"does not look at contexts", deaf, []string{"faults/pause"}},
 		{"keeps quiet about a wipe", secretive, []string{"faults/wipe"}},
-		{"goes on with a gap", gappy, []string{"faults/watch-goes-on"}},
+		{"goes on with a gap", gappy, []string{"outage/writes-cut", "outage/two-ttls-cut"}},
+		{"loses what it said would last", lossy, []string{"faults/stop", "outage/writes-stop", "outage/two-ttls-stop"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

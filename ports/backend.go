@@ -18,9 +18,10 @@ import (
 //
 // Every method is safe for concurrent use, returns promptly when its context ends (with the
 // context's error or ErrUnavailable; a write then has an unknown outcome), keeps no reference
-// to its arguments after it returned, and returns ErrClosed after Close. Errors wrap exactly
-// one sentinel of this package. What one call of Apply acknowledged, every later call from
-// any process sees (read-after-write), except through Watch, which follows in order.
+// to its arguments after it returned, and returns ErrClosed after Close. What it returns is
+// the caller's, to keep and to change. Errors wrap exactly one sentinel of this package. What
+// one call of Apply acknowledged, every later call from any process sees (read-after-write),
+// except through Watch, which follows in order.
 type Backend interface {
 	Sessions
 	Records
@@ -41,19 +42,20 @@ type Backend interface {
 // that is not renewed within its granted TTL ends, never before that time by the store's own
 // clock and at most Info.Limits.MaxExpiryDelay after it; its records then go, with the cause
 // "expired". Wall clocks of hosts are never compared. A change of the store's leader may grant
-// one more TTL.
+// one more TTL. A tombstone that the end of a session leaves has no Actor and no Reason.
 type Sessions interface {
 	// OpenSession opens a session under an id that the caller chose at random. It grants
 	// spec.TTL or more. Opening an id that is open succeeds, renews it and answers with what is
-	// granted. An id that ended is never open again: ErrSessionGone.
+	// granted. An id that ended is refused for EndedSessionLife at the least: ErrSessionGone.
 	// Errors: ErrInvalid, ErrSessionGone, ErrPermission, ErrUnavailable.
 	OpenSession(ctx context.Context, spec SessionSpec) (Session, error)
 	// RenewSessions starts the TTL of each session anew. Results are in the order of the ids;
 	// a session that has ended, or never was, is Gone. Idempotent. The error is for the whole
 	// call: ErrUnavailable, ErrPermission, ErrInvalid (more than MaxBatch ids).
 	RenewSessions(ctx context.Context, ids []SessionID) ([]RenewResult, error)
-	// CloseSession ends a session; its records go with the cause "deregistered". Closing a
-	// session that is gone succeeds. Errors: ErrPermission, ErrUnavailable.
+	// CloseSession ends a session; its records go with the cause "deregistered". When it
+	// returns nil, no later Get or list from any process finds one. Closing a session that is
+	// gone succeeds. Errors: ErrPermission, ErrUnavailable.
 	CloseSession(ctx context.Context, id SessionID) error
 }
 
@@ -62,8 +64,10 @@ type Records interface {
 	// Apply carries out mutations. Each item is atomic and has a result of its own, in order;
 	// the batch is not atomic, but items for one key are carried out in order. At most MaxBatch
 	// items and MaxBatchBytes: ErrInvalid or ErrTooLarge for the whole call, and nothing is
-	// done. An error for the whole call other than those two means that the outcome of every
-	// item is unknown; the caller looks again with Get.
+	// done. An item that can never succeed (nothing or too much set, an invalid key, a body above
+	// MaxBodyBytes) is ErrInvalid or ErrTooLarge for itself, and the others are done. An error
+	// for the whole call other than those two means that the outcome of every item is unknown;
+	// the caller looks again with Get.
 	Apply(ctx context.Context, muts []Mutation) ([]MutationResult, error)
 	// Get reads keys linearizably: it sees every write acknowledged, by any process, before the
 	// call. Results are in the order of the keys. At most MaxBatch keys.
@@ -83,6 +87,10 @@ const (
 	MaxBookmarkGap = 2 * time.Second
 	// TombstoneLife is how long a deletion is remembered at the least.
 	TombstoneLife = time.Hour
+	// EndedSessionLife is how long the id of an ended session is refused at the least. Ids are
+	// random and opened once, so only a call that was on its way when its session ended could
+	// bring one back, and none is a day late; to remember for ever would grow without bound.
+	EndedSessionLife = 24 * time.Hour
 )
 
 // SessionID names a session: 1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit.

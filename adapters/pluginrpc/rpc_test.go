@@ -292,15 +292,28 @@ func TestSizesAreEnforcedBeforeTheBackendSeesThem(t *testing.T) {
 	require.ErrorIs(t, err, ports.ErrTooLarge)
 	_, err = b.Apply(t.Context(), []ports.Mutation{put(40 << 20)})
 	require.ErrorIs(t, err, ports.ErrTooLarge, "above what gRPC takes, too")
-	_, err = b.Apply(t.Context(), []ports.Mutation{put(1), {}})
-	require.ErrorIs(t, err, ports.ErrInvalid)
-	require.ErrorContains(t, err, "mutations[1]")
-	_, err = b.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{}, Delete: &ports.Delete{}}})
-	require.ErrorIs(t, err, ports.ErrInvalid)
 	_, err = b.Get(t.Context(), make([]core.Key, ports.MaxBatch+1))
 	require.ErrorIs(t, err, ports.ErrInvalid)
 	_, err = b.RenewSessions(t.Context(), make([]ports.SessionID, ports.MaxBatch+1))
 	require.ErrorIs(t, err, ports.ErrInvalid)
+}
+
+// An item that sets nothing, or more than one, is one bad item among others.
+func TestItemsThatSetNothingReachTheBackend(t *testing.T) {
+	refused := []ports.MutationResult{{Err: ports.ErrInvalid}, {}, {Err: ports.ErrInvalid}}
+	var seen []ports.Mutation
+	b := openFake(t, &fake{apply: func(_ context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+		seen = muts
+		return refused, nil
+	}})
+	good := ports.Mutation{Delete: &ports.Delete{Key: testKey}}
+	results, err := b.Apply(t.Context(), []ports.Mutation{{}, good, {Put: &ports.Put{}, Delete: &ports.Delete{}}})
+	require.NoError(t, err)
+	assert.Equal(t, []ports.Mutation{{}, good, {}}, seen)
+	require.Len(t, results, 3)
+	for i, want := range refused {
+		require.ErrorIs(t, results[i].Err, want.Err)
+	}
 }
 
 // TestLargestMessages sends the largest that the contract allows each way.

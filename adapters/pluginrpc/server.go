@@ -249,18 +249,14 @@ func checkBatch(field string, n int) error {
 	return nil
 }
 
-// checkMutations enforces what makes Apply fail as a whole.
+// checkMutations enforces what makes Apply fail as a whole. Items that can never succeed are
+// the backend's to refuse, one by one.
 func checkMutations(muts []*backendv1.Mutation) error {
 	if err := checkBatch("mutations", len(muts)); err != nil {
 		return err
 	}
 	bodies := 0
-	for i, m := range muts {
-		if m.GetChange() == nil {
-			return &core.FieldError{
-				Field: fmt.Sprintf("mutations[%d]", i), Allowed: "exactly one of put, set_state and delete must be set",
-			}
-		}
+	for _, m := range muts {
 		bodies += len(m.GetPut().GetRecord().GetBody())
 	}
 	if bodies > ports.MaxBatchBytes {

@@ -85,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Backend, error) {
 		history:  newHistory(historyLength, historyBytes),
 		tombs:    newFading[core.Key, ports.Tombstone](ports.TombstoneLife),
 		sessions: make(map[ports.SessionID]*session),
-		ended:    newFading[ports.SessionID, struct{}](endedLife),
+		ended:    newFading[ports.SessionID, struct{}](ports.EndedSessionLife),
 	}
 	b.sweeper.Go(b.endSessionsInTime)
 	return b, nil

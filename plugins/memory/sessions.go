@@ -14,12 +14,6 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// endedLife is how long the id of an ended session is refused. Ids are random and opened
-// once, so only a call that was on its way when its session ended could bring one back; no
-// such call is a day late, and remembering for ever would grow without bound. What would
-// come back after that is a session without records.
-const endedLife = 24 * time.Hour
-
 type session struct {
 	granted  ports.Session
 	deadline time.Time
