@@ -24,9 +24,10 @@ const (
 	auditKey     = "audit" // exists while one process's audit is recent
 )
 
-func (l layout) epoch() string                     { return string(l) + epochKey }
-func (l layout) audit() string                     { return string(l) + auditKey }
-func (l layout) record(k core.Key) string          { return string(l) + recordsRoom + k.Service + "/" + k.ID }
+func (l layout) epoch() string            { return string(l) + epochKey }
+func (l layout) audit() string            { return string(l) + auditKey }
+func (l layout) record(k core.Key) string { return string(l) + recordsRoom + k.Service + "/" + k.ID }
+
 func (l layout) will(k core.Key) string            { return string(l) + willsRoom + k.Service + "/" + k.ID }
 func (l layout) session(id ports.SessionID) string { return string(l) + sessionsRoom + string(id) }
 func (l layout) opened(id ports.SessionID) string  { return string(l) + openedRoom + string(id) }

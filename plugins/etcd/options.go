@@ -5,7 +5,6 @@ package etcd
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net/url"
 	"strings"
 	"time"
@@ -79,7 +78,7 @@ func (o Options) settings() (settings, error) {
 		return settings{}, err
 	}
 	if s.endpoints[0].Scheme == "http" {
-		if !o.TLS.IsZero() {
+		if !o.IsZero() {
 			return settings{}, core.Invalid(backendkit.OptionField("url"), s.endpoints[0], "ca_file, cert_file, key_file and server_name need an endpoint of https; use one, or leave them out")
 		}
 		return s, nil
@@ -147,13 +146,4 @@ func (s settings) client(ctx context.Context) (*clientv3.Client, error) {
 		return nil, fail(err)
 	}
 	return client, nil
-}
-
-// where are the endpoints, for messages.
-func (s settings) where() string {
-	words := make([]string, len(s.endpoints))
-	for i, u := range s.endpoints {
-		words[i] = u.String()
-	}
-	return fmt.Sprintf("%s %s", backendkit.OptionField("url"), strings.Join(words, ","))
 }

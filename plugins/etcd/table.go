@@ -126,10 +126,11 @@ func version(rev int64, ofRecord bool) uint64 {
 
 // interpret says what stands at a key, by its record and by its will.
 func (a *answer) interpret(key core.Key, record, will *mvccpb.KeyValue) backendkit.Loaded {
-	kv, at := record, int64(0)
+	var kv *mvccpb.KeyValue
+	var at int64
 	switch {
 	case record != nil:
-		at = record.ModRevision
+		kv, at = record, record.ModRevision
 	case will != nil && will.Lease != 0: // written again after the end
 		kv, at = will, will.ModRevision
 	case will != nil: // the end came after the will, and before now
