@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -93,8 +94,9 @@ func TLSProblem(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the server does not speak TLS there; look at the scheme in " + OptionField("url")
 	}
-	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		return fmt.Sprintf("the server refused the TLS connection (%s); look at %s and %s", alert.Error(), OptionField("cert_file"), OptionField("key_file"))
+	// An alert of the other side has no type of its own: tls.AlertError is QUIC's.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return fmt.Sprintf("the server refused the TLS connection (%s); look at %s and %s", op.Err, OptionField("cert_file"), OptionField("key_file"))
 	}
 	return ""
 }
