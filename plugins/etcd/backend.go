@@ -95,7 +95,7 @@ func open(ctx context.Context, o Options, auditEvery time.Duration) (*Backend, e
 	}
 	client, err := s.client(ctx)
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err)
 	}
 	audits, stop := context.WithCancel(context.Background())
 	b := &Backend{
@@ -104,7 +104,7 @@ func open(ctx context.Context, o Options, auditEvery time.Duration) (*Backend, e
 	}
 	if err := b.check(ctx); err != nil {
 		_ = b.Close() // the reason matters more
-		return nil, err
+		return nil, s.explain(err)
 	}
 	b.audits.Go(func() { b.auditForever(audits, auditEvery) })
 	return b, nil

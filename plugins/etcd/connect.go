@@ -8,10 +8,12 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/coreos/go-semver/semver"
@@ -42,19 +44,20 @@ func (s settings) reachable(ctx context.Context) error {
 	return errs[0]
 }
 
+func problem(u *url.URL, format string, args ...any) error {
+	return fmt.Errorf("etcd: %s %s: %s: %w", backendkit.OptionField("url"), u, fmt.Sprintf(format, args...), ports.ErrUnavailable)
+}
+
 // dial connects to one endpoint as the client will.
 func (s settings) dial(ctx context.Context, u *url.URL) error {
-	problem := func(format string, args ...any) error {
-		return fmt.Errorf("etcd: %s %s: %s: %w", backendkit.OptionField("url"), u, fmt.Sprintf(format, args...), ports.ErrUnavailable)
-	}
 	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
 	if err != nil {
-		return problem("cannot connect (%s); is etcd running there?", bare(err))
+		return problem(u, "cannot connect (%s); is etcd running there?", bare(err))
 	}
 	defer func() { _ = conn.Close() }() // nothing was sent
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return problem("%s", err)
+			return problem(u, "%s", err)
 		}
 	}
 	if s.tls == nil {
@@ -70,9 +73,33 @@ func (s settings) dial(ctx context.Context, u *url.URL) error {
 		return nil
 	}
 	if said := backendkit.TLSProblem(err); said != "" {
-		return problem("%s", said)
+		return problem(u, "%s", said)
 	}
-	return problem("the TLS handshake failed (%s)", bare(err))
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) { // what etcd does with what it takes for garbage
+		return problem(u, "the server ends the TLS handshake, so it does not speak TLS there; write http, if that is meant")
+	}
+	return problem(u, "the TLS handshake failed (%s)", bare(err))
+}
+
+// explain looks for the one cause of silence that gRPC does not tell: an endpoint of http that
+// wants https.
+func (s settings) explain(err error) error {
+	if s.tls != nil || !errors.Is(err, ports.ErrUnavailable) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), verdictWithin)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // Nothing is sent; only whether it is TLS is asked.
+	for _, u := range s.endpoints {
+		conn, dialErr := dialer.DialContext(ctx, "tcp", u.Host)
+		if dialErr == nil {
+			_ = conn.Close() // nothing was sent
+		}
+		if dialErr == nil || backendkit.TLSProblem(dialErr) != "" {
+			return problem(u, "the server speaks TLS there; write https")
+		}
+	}
+	return err
 }
 
 // verdictWithin is how long a server has to refuse a client's certificate: in TLS 1.3 that comes
@@ -89,15 +116,10 @@ func shake(ctx context.Context, conn *tls.Conn) error {
 		return err
 	}
 	_, err := conn.Read(make([]byte, 1))
-	if _, refused := errors.AsType[*net.OpError](err); refused && !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
+	if op, ok := errors.AsType[*net.OpError](err); ok && !op.Timeout() {
 		return err
 	}
 	return nil
-}
-
-func isTimeout(err error) bool {
-	ne, ok := errors.AsType[net.Error](err)
-	return ok && ne.Timeout()
 }
 
 // bare is an error of package net without the address, which the message has already.

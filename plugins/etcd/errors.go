@@ -24,7 +24,9 @@ var known = []struct {
 	{rpctypes.ErrPermissionDenied, "etcd: the user in " + backendkit.OptionField("username") + " lacks a permission; grant its role readwrite on all keys of the namespace", ports.ErrPermission},
 	{rpctypes.ErrAuthFailed, "etcd: it does not know this user with this password; look at " + backendkit.OptionField("username") + " and " + backendkit.OptionField("password"), ports.ErrPermission},
 	{rpctypes.ErrUserEmpty, "etcd: it asks for a user; set " + backendkit.OptionField("username") + " and " + backendkit.OptionField("password"), ports.ErrPermission},
-	{rpctypes.ErrInvalidAuthToken, "etcd: it no longer takes the login; look at " + backendkit.OptionField("username"), ports.ErrPermission},
+	// These two pass: who tries again logs in anew.
+	{rpctypes.ErrInvalidAuthToken, "etcd: the login has ended; look at " + backendkit.OptionField("username") + " if that stays so", ports.ErrUnavailable},
+	{rpctypes.ErrAuthOldRevision, "etcd: users or roles were changed meanwhile; look at " + backendkit.OptionField("username") + " if that stays so", ports.ErrUnavailable},
 	{rpctypes.ErrUserNotFound, "etcd: it does not know the user; look at " + backendkit.OptionField("username"), ports.ErrPermission},
 	{rpctypes.ErrNoSpace, "etcd: its space quota is exhausted, so it takes no writes; compact and defragment it, raise --quota-backend-bytes, then disarm the alarm (etcdctl alarm disarm)", ports.ErrUnavailable},
 	{rpctypes.ErrCorrupt, "etcd: a member reports corrupt data and takes no writes; see etcdctl alarm list", ports.ErrUnavailable},
