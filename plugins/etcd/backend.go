@@ -39,8 +39,6 @@ const (
 	openTimeout = 5 * time.Second
 	// healthTimeout bounds Health where its context does not.
 	healthTimeout = 5 * time.Second
-	// endedLife is how long an ended session's id is remembered at the least.
-	endedLife = 24 * time.Hour
 )
 
 // Info describes the backend before one is opened.
@@ -100,7 +98,7 @@ func open(ctx context.Context, o Options, auditEvery time.Duration) (*Backend, e
 	audits, stop := context.WithCancel(context.Background())
 	b := &Backend{
 		keys: s.keys, client: client, log: slog.Default().With("backend", "etcd"), stop: stop, closing: make(chan struct{}),
-		renewals: newRenewals(client), tombs: newFading(client, ports.TombstoneLife), ended: newFading(client, endedLife),
+		renewals: newRenewals(client), tombs: newFading(client, ports.TombstoneLife), ended: newFading(client, ports.EndedSessionLife),
 	}
 	if err := b.check(ctx); err != nil {
 		_ = b.Close() // the reason matters more

@@ -45,7 +45,7 @@ func said(t *testing.T, err, sentinel error, words ...string) {
 	require.ErrorIs(t, err, sentinel)
 	for _, other := range []error{ports.ErrInvalid, ports.ErrUnavailable, ports.ErrPermission, ports.ErrUnsupported, ports.ErrTooLarge, ports.ErrClosed} {
 		if other != sentinel { //nolint:errorlint // The sentinels themselves.
-			assert.NotErrorIs(t, err, other)
+			require.NotErrorIs(t, err, other)
 		}
 	}
 	for _, word := range words {
@@ -124,7 +124,8 @@ func TestCertificatesThatAreWrong(t *testing.T) {
 		},
 		"the client's has expired": {
 			etcd.Options{URLs: mutual.URLs(), TLS: backendkit.TLS{CAFile: files.CA, CertFile: files.ExpiredCert, KeyFile: files.ExpiredKey}},
-			ports.ErrInvalid, []string{"backend_config.cert_file", "expired"},
+			ports.ErrInvalid,
+			[]string{"backend_config.cert_file", "expired"},
 		},
 		"the client has none": {
 			etcd.Options{URLs: mutual.URLs(), TLS: backendkit.TLS{CAFile: files.CA}}, ports.ErrUnavailable, []string{"backend_config.url", "backend_config.cert_file"},

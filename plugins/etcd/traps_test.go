@@ -3,7 +3,6 @@ package etcd_test
 // traps_test.go: what etcd does that a backend could trip over.
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -305,7 +304,7 @@ func TestAMemberThatHangs(t *testing.T) {
 			assert.Equal(t, rec, found[0].Record)
 			served++
 		} else {
-			require.True(t, errors.Is(err, ports.ErrUnavailable), err)
+			require.ErrorIs(t, err, ports.ErrUnavailable)
 		}
 	}
 }
