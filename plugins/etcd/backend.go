@@ -98,8 +98,9 @@ func open(ctx context.Context, o Options, auditEvery time.Duration) (*Backend, e
 	audits, stop := context.WithCancel(context.Background())
 	b := &Backend{
 		keys: s.keys, client: client, log: slog.Default().With("backend", "etcd"), stop: stop, closing: make(chan struct{}),
-		renewals: newRenewals(client), tombs: newFading(client, ports.TombstoneLife), ended: newFading(client, ports.EndedSessionLife),
+		tombs: newFading(client, ports.TombstoneLife), ended: newFading(client, ports.EndedSessionLife),
 	}
+	b.renewals = newRenewals(client, b.closing)
 	if err := b.check(ctx); err != nil {
 		_ = b.Close() // the reason matters more
 		return nil, s.explain(err)
@@ -153,8 +154,8 @@ func (b *Backend) Close() error {
 		b.stop()
 		b.feeds.Close()
 		b.audits.Wait()
-		b.renewals.close()
 		_ = b.client.Close() // it says that its own context was cancelled
+		b.renewals.close()
 	})
 	return nil
 }

@@ -102,8 +102,9 @@ func (s settings) explain(err error) error {
 	return err
 }
 
-// verdictWithin is how long a server has to refuse a client's certificate: in TLS 1.3 that comes
-// after the client's handshake is done.
+// verdictWithin is how long a server has to say what need not be said: that it refuses a
+// client's certificate, which in TLS 1.3 comes after the client's handshake is done, or its
+// version, where another member has told its own.
 const verdictWithin = 300 * time.Millisecond
 
 // shake makes the handshake and waits for the server's verdict: an alert, its first frame, or
@@ -158,7 +159,7 @@ func checkVersions(ctx context.Context, client *clientv3.Client) error {
 			}
 			answered[i] = true
 			errs[i] = checkVersion(endpoint, status.Version)
-			cancel()
+			time.AfterFunc(verdictWithin, cancel) // who has not answered by then is away
 		})
 	}
 	group.Wait()

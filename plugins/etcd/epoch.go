@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/client/v3"
@@ -54,8 +55,12 @@ type answer struct {
 	results  []*clientv3.GetResponse // of each op
 }
 
-// maxEpochRounds is how often a read is repeated because the epoch was just made anew.
-const maxEpochRounds = 8
+const (
+	// maxEpochRounds is how often a read is repeated because the epoch was just made anew.
+	maxEpochRounds = 8
+	// attemptTimeout is how long one member may take for what can be asked of another as well.
+	attemptTimeout = 3 * time.Second
+)
 
 // read carries out gets, at most 127, in one linearizable step, and says of which life of the
 // store the answer is.
@@ -67,7 +72,7 @@ func (b *Backend) read(ctx context.Context, gets ...clientv3.Op) (*answer, error
 		if before != nil {
 			floor = before.seen.Load()
 		}
-		resp, err := b.client.Txn(ctx).Then(ops...).Commit()
+		resp, err := b.ask(ctx, ops)
 		if err != nil {
 			return nil, fail(err)
 		}
@@ -96,6 +101,19 @@ func (b *Backend) read(ctx context.Context, gets ...clientv3.Op) (*answer, error
 		return a, nil
 	}
 	return nil, fmt.Errorf("etcd: the epoch of the namespace changes all the time: %w", ports.ErrUnavailable)
+}
+
+// ask reads from one member after the other while they hang. A store that is away is waited for.
+func (b *Backend) ask(ctx context.Context, gets []clientv3.Op) (*clientv3.TxnResponse, error) {
+	for {
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		resp, err := b.client.Txn(attempt).Then(gets...).Commit()
+		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil
+		cancel()
+		if !hung {
+			return resp, err
+		}
+	}
 }
 
 // judge returns the life that an answer belongs to, or why a new one has to begin.

@@ -18,15 +18,16 @@ import (
 
 // renewals are made one call at a time. etcd answers on a stream in the order of the requests.
 type renewals struct {
-	remote etcdserverpb.LeaseClient
-	turn   chan struct{} // capacity 1; who has put into it owns what is below
+	remote  etcdserverpb.LeaseClient
+	closing <-chan struct{} // of the backend
+	turn    chan struct{}   // capacity 1; who has put into it owns what is below
 
 	stream etcdserverpb.Lease_LeaseKeepAliveClient // nil when there is none
 	cancel context.CancelFunc
 }
 
-func newRenewals(client *clientv3.Client) *renewals {
-	return &renewals{remote: etcdserverpb.NewLeaseClient(client.ActiveConnection()), turn: make(chan struct{}, 1)}
+func newRenewals(client *clientv3.Client, closing <-chan struct{}) *renewals {
+	return &renewals{remote: etcdserverpb.NewLeaseClient(client.ActiveConnection()), closing: closing, turn: make(chan struct{}, 1)}
 }
 
 // renewalPause is between attempts when the stream breaks.
@@ -42,7 +43,9 @@ func (r *renewals) renew(ctx context.Context, leases []clientv3.LeaseID) ([]time
 		return nil, fail(ctx.Err())
 	}
 	for {
-		granted, err := r.try(ctx, leases)
+		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+		granted, err := r.try(attempt, leases)
+		cancel()
 		if err == nil {
 			return granted, nil
 		}
@@ -57,6 +60,9 @@ func (r *renewals) renew(ctx context.Context, leases []clientv3.LeaseID) ([]time
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		case <-r.closing:
 			timer.Stop()
 			return nil, err
 		}
@@ -105,7 +111,7 @@ func (r *renewals) drop() {
 	}
 }
 
-// close waits for the call that is running; the client's end makes that return.
+// close is called once the client has ended, which makes a call that is running return.
 func (r *renewals) close() {
 	r.turn <- struct{}{}
 	defer func() { <-r.turn }()

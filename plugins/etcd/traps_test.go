@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/client/v3"
 
+	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
@@ -285,26 +286,166 @@ func TestDataOfAnotherClusterHasANewEpoch(t *testing.T) {
 	assert.Equal(t, epoch, get(t, other, "a").Record.Revision.Epoch, "the same for all")
 }
 
-// One of three hangs: calls that it would answer end with their context, and the next attempt
-// is another's.
+// One of three hangs, with its connections open: what can be asked of another is.
 func TestAMemberThatHangs(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Nodes: 3})
 	b := open(t, store, etcd.Options{})
 	session(t, b, "s", time.Hour)
 	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, rec.Revision)
+	until(t, w, is(ports.WatchSynced))
 	leader, err := store.Leader(within(t))
 	require.NoError(t, err)
 	require.NoError(t, store.PauseNode((leader+1)%3))
-	served := 0
-	for deadline := time.Now().Add(patience); served < 20; {
-		require.True(t, time.Now().Before(deadline), "only %d calls were served", served)
-		found, err := b.Get(within(t), []core.Key{rec.Key})
-		if err == nil {
-			assert.Equal(t, rec, found[0].Record)
-			served++
-		} else {
-			require.ErrorIs(t, err, ports.ErrUnavailable)
+	for range 6 { // some of them go to the one that hangs
+		assert.Equal(t, rec, get(t, b, "a").Record)
+		renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+		require.NoError(t, err)
+		assert.False(t, renewed[0].Gone)
+	}
+	until(t, w, is(ports.WatchBookmark))
+}
+
+// A key that is none of a record's is reported, and hides nothing.
+func TestAKeyThatIsNoRecord(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b, err := overTheWire(store).Open(within(t), namespace)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	session(t, b, "s", time.Hour)
+	put(t, b, record("a", "s"), core.Generation{})
+	_, err = raw(t, store, "", "").Put(within(t), namespace+"/instances/api/b/c", "x")
+	require.NoError(t, err)
+	w := follow(t, b, core.Revision{})
+	var kinds []ports.WatchKind
+	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+		kinds = append(kinds, ev.Kind)
+		if ev.Kind == ports.WatchSkipped {
+			assert.Contains(t, ev.Reason, "prism/instances/api/b/c")
 		}
 	}
+	assert.ElementsMatch(t, []ports.WatchKind{ports.WatchReset, ports.WatchPut, ports.WatchSkipped, ports.WatchSynced}, kinds)
+	_, err = raw(t, store, "", "").Delete(within(t), namespace+"/instances/api/b/c")
+	require.NoError(t, err)
+	last := put(t, b, record("z", "s"), core.Generation{})
+	for _, ev := range until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == last.Revision }) {
+		assert.NotEqual(t, ports.WatchDelete, ev.Kind)
+	}
+}
+
+// Close ends what waits for a store that is away.
+func TestCloseEndsCallsThatWait(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	require.NoError(t, store.Pause())
+	ctx := within(t)
+	calls := map[string]func() error{
+		"RenewSessions": func() error { _, err := b.RenewSessions(ctx, []ports.SessionID{"s"}); return err },
+		"OpenSession":   func() error { _, err := b.OpenSession(ctx, ports.SessionSpec{ID: "t", TTL: time.Hour}); return err },
+		"CloseSession":  func() error { return b.CloseSession(ctx, "s") },
+		"Get":           func() error { _, err := b.Get(ctx, []core.Key{rec.Key}); return err },
+		"Watch":         func() error { _, err := b.Watch(ctx, ports.WatchRequest{}); return err },
+		"Next": func() error {
+			for {
+				if _, err := w.Next(ctx); err != nil {
+					return err
+				}
+			}
+		},
+	}
+	type answer struct {
+		what string
+		err  error
+	}
+	began, ended := make(chan struct{}, len(calls)), make(chan answer, len(calls))
+	for what, call := range calls {
+		go func() {
+			began <- struct{}{}
+			ended <- answer{what, call()}
+		}()
+	}
+	for range calls {
+		<-began
+	}
+	start := time.Now()
+	require.NoError(t, b.Close())
+	for range calls {
+		a := <-ended
+		require.ErrorIs(t, a.err, ports.ErrClosed, a.what)
+	}
+	assert.Less(t, time.Since(start), patience/2)
+	require.NoError(t, store.Resume())
+}
+
+// The network is away while the store is wiped and writes more than it had: the stream of
+// before would go on from the same number.
+func TestAWipedStoreThatHasCaughtUp(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	proxy, err := stores.NewProxy(store.Addresses()[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	b, err := etcd.OpenWithoutAudits(within(t), etcd.Options{URL: "http://" + proxy.Address()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("old", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchBookmark))
+
+	require.NoError(t, proxy.Set(stores.Refused))
+	require.NoError(t, store.Wipe(within(t)))
+	other := open(t, store, etcd.Options{})
+	session(t, other, "t", time.Hour)
+	const records = 50
+	for i := range records {
+		require.NotEqual(t, rec.Revision.Epoch, put(t, other, record(fmt.Sprint(i), "t"), core.Generation{}).Revision.Epoch)
+	}
+	require.NoError(t, proxy.Set(stores.Joined))
+	reset, puts := false, 0
+	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+		reset = reset || ev.Kind == ports.WatchReset
+		if ev.Kind == ports.WatchPut {
+			puts++
+			assert.True(t, reset, "nothing of the new store before the Reset")
+		}
+	}
+	assert.Equal(t, records, puts)
+}
+
+// What happens between reading and writing undoes the decision.
+func TestWritesAreConditional(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b, other := open(t, store, etcd.Options{}), open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	session(t, b, "t", time.Hour)
+	require.NoError(t, b.CommitAfter(within(t), record("nothing", "s"), func() {}))
+	for what, between := range map[string]func(id string){
+		"a record":                        func(id string) { put(t, other, record(id, "t"), core.Generation{}) },
+		"a record that was deleted again": func(id string) { remove(t, other, put(t, other, record(id, "t"), core.Generation{})) },
+		"a record that ran out": func(id string) {
+			session(t, other, ports.SessionID("s-"+id), time.Second)
+			put(t, other, record(id, ports.SessionID("s-"+id)), core.Generation{})
+			_, err := client.Delete(within(t), recordKey(namespace, core.Key{Service: "api", ID: id})) // as the end of its lease does
+			require.NoError(t, err)
+		},
+		"another epoch": func(string) {
+			_, err := client.Put(within(t), namespace+"/epoch", `{"v":1,"epoch":"another","cluster":"1"}`)
+			require.NoError(t, err)
+		},
+	} {
+		id := strings.ReplaceAll(what, " ", "-")
+		require.ErrorIs(t, b.CommitAfter(within(t), record(id, "s"), func() { between(id) }), backendkit.ErrStale, what)
+	}
+	err := b.CommitAfter(within(t), record("closed", "s"), func() { require.NoError(t, other.CloseSession(within(t), "s")) })
+	require.ErrorIs(t, err, ports.ErrSessionGone)
 }

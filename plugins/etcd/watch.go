@@ -25,8 +25,6 @@ import (
 const (
 	// bookmarkEvery is half of what the contract allows, so that a busy machine keeps within it.
 	bookmarkEvery = ports.MaxBookmarkGap / 2
-	// proofTimeout bounds one read, so that a member that hangs is not asked twice in a row.
-	proofTimeout = 1500 * time.Millisecond
 	// progressEvery is how often progress is asked for while it is missing.
 	progressEvery = 100 * time.Millisecond
 	// reconnectPause is before a stream that broke is made anew, and up to twice that.
@@ -135,13 +133,15 @@ func (w *watch) goOn(ctx context.Context) (reset string, err error) {
 	defer up.close()
 	p := newProver(ctx, w.backend)
 	defer p.close()
-	tick, progress := time.NewTicker(bookmarkEvery), time.NewTicker(progressEvery)
+	tick := time.NewTicker(bookmarkEvery)
 	defer tick.Stop()
-	defer progress.Stop()
 	// The store may have been replaced before this stream was made, and its revisions have passed
 	// w.sent since: after etcd accepted it, nothing that it says is believed until the first proof.
 	got, accepted := up.got, false
-	var needed int64 // a proof waits until everything up to here was sent; 0: none does
+	var needed int64              // a proof waits until everything up to here was sent; 0: none does
+	var progress <-chan time.Time // when to ask for progress
+	now := make(chan time.Time)
+	close(now)
 	for {
 		select {
 		case <-ctx.Done():
@@ -170,22 +170,16 @@ func (w *watch) goOn(ctx context.Context) (reset string, err error) {
 			case proof.life.epoch != w.life.epoch:
 				return "the store started anew: it has another epoch", nil
 			default:
-				needed, got = proof.revision, up.got
-				if w.sent < needed {
-					if err := up.requestProgress(); err != nil {
-						return "", err
-					}
-				}
+				needed, got, progress = proof.revision, up.got, now
 			}
-		case <-progress.C:
-			if needed > w.sent {
-				if err := up.requestProgress(); err != nil {
-					return "", err
-				}
+		case <-progress:
+			if err := up.requestProgress(); err != nil {
+				return "", err
 			}
+			progress = time.After(progressEvery)
 		}
 		if needed != 0 && w.sent >= needed {
-			needed = 0
+			needed, progress = 0, nil
 			if err := w.prove(ctx); err != nil {
 				return "", err
 			}
@@ -309,9 +303,7 @@ func (p *prover) start() {
 	}
 	p.running = true
 	p.group.Go(func() {
-		ctx, cancel := context.WithTimeout(p.ctx, proofTimeout)
-		defer cancel()
-		a, err := p.backend.read(ctx)
+		a, err := p.backend.read(p.ctx)
 		if err != nil {
 			p.done <- proof{err: err}
 			return
