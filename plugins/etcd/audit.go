@@ -115,6 +115,9 @@ func (b *Backend) fadeOrphans(ctx context.Context, room, partners string, by *fa
 
 // fade attaches orphans to a lease, each if it still is as it was and has no partner.
 func (b *Backend) fade(ctx context.Context, orphans map[string]*mvccpb.KeyValue, partners string, by *fading) error {
+	if len(orphans) == 0 {
+		return nil
+	}
 	lease, err := by.get(ctx)
 	if err != nil {
 		return err
