@@ -95,7 +95,8 @@ func (s settings) explain(err error) error {
 		if dialErr == nil {
 			_ = conn.Close() // nothing was sent
 		}
-		if dialErr == nil || backendkit.TLSProblem(dialErr) != "" {
+		op, ok := errors.AsType[*net.OpError](dialErr)
+		if alert := ok && op.Op == "remote error"; dialErr == nil || alert {
 			return problem(u, "the server speaks TLS there; write https")
 		}
 	}

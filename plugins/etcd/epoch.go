@@ -15,7 +15,9 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
 
 	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
@@ -60,6 +62,7 @@ const (
 	maxEpochRounds = 8
 	// attemptTimeout is how long one member may take for what can be asked of another as well.
 	attemptTimeout = 3 * time.Second
+	retryPause     = 50 * time.Millisecond // before the next attempt
 )
 
 // read carries out gets, at most 127, in one linearizable step, and says of which life of the
@@ -103,15 +106,26 @@ func (b *Backend) read(ctx context.Context, gets ...clientv3.Op) (*answer, error
 	return nil, fmt.Errorf("etcd: the epoch of the namespace changes all the time: %w", ports.ErrUnavailable)
 }
 
-// ask reads from one member after the other while they hang. A store that is away is waited for.
+// ask reads from one member after the other while they hang or are lost, which the client does not
+// do for a transaction. A store that is away is waited for.
 func (b *Backend) ask(ctx context.Context, gets []clientv3.Op) (*clientv3.TxnResponse, error) {
 	for {
 		attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
 		resp, err := b.client.Txn(attempt).Then(gets...).Commit()
-		hung := err != nil && attempt.Err() != nil && ctx.Err() == nil
+		again := err != nil && (attempt.Err() != nil || code(rpctypes.Error(err)) == codes.Unavailable)
 		cancel()
-		if !hung {
+		if !again {
 			return resp, err
+		}
+		timer := time.NewTimer(retryPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		case <-b.closing:
+			timer.Stop()
+			return nil, err
 		}
 	}
 }

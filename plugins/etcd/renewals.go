@@ -30,9 +30,6 @@ func newRenewals(client *clientv3.Client, closing <-chan struct{}) *renewals {
 	return &renewals{remote: etcdserverpb.NewLeaseClient(client.ActiveConnection()), closing: closing, turn: make(chan struct{}, 1)}
 }
 
-// renewalPause is between attempts when the stream breaks.
-const renewalPause = 50 * time.Millisecond
-
 // renew starts the TTL of leases anew and returns what is granted, in their order: 0 for one that
 // is gone. A stream that broke is made anew until the context ends.
 func (r *renewals) renew(ctx context.Context, leases []clientv3.LeaseID) ([]time.Duration, error) {
@@ -56,7 +53,7 @@ func (r *renewals) renew(ctx context.Context, leases []clientv3.LeaseID) ([]time
 		if err = fail(err); !retriable(err) {
 			return nil, err
 		}
-		timer := time.NewTimer(renewalPause)
+		timer := time.NewTimer(retryPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
