@@ -30,7 +30,7 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 	if err := b.enter(ctx); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	results, err := backendkit.Apply(ctx, table{b}, muts)
+	results, err := backendkit.ApplyGuessing(ctx, table{b}, muts)
 	if err != nil {
 		return nil, b.closedOr(err)
 	}
@@ -210,6 +210,7 @@ func (t table) commit(ctx context.Context, c backendkit.Change) (core.Revision, 
 
 // writes are what a change writes. fades is the lease of the tombstone, 0 for a record.
 func (t table) writes(ctx context.Context, c backendkit.Change) (ops []clientv3.Op, fades clientv3.LeaseID, err error) {
+	c.Write = "" // the client sends nothing twice
 	value, err := backendkit.Encode(c.Document)
 	if err != nil {
 		return nil, 0, err
