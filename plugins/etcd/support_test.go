@@ -54,6 +54,16 @@ func session(t *testing.T, b ports.Backend, id ports.SessionID, ttl time.Duratio
 	require.NoError(t, err)
 }
 
+// runOut ends a session now as etcd does when its TTL is over: by revoking the lease.
+func runOut(t *testing.T, client *clientv3.Client, id ports.SessionID) {
+	t.Helper()
+	resp, err := client.Get(within(t), namespace+"/sessions/"+string(id))
+	require.NoError(t, err)
+	require.Len(t, resp.Kvs, 1)
+	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	require.NoError(t, err)
+}
+
 func record(id string, under ports.SessionID) ports.Record {
 	return ports.Record{
 		Key: core.Key{Service: "api", ID: id}, Generation: core.Generation{}.Next(), Session: under, Owner: "test", Body: []byte(`{"v":1}`),

@@ -60,7 +60,7 @@ func TestExpiryNeedsNobody(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Second)
+	session(t, b, "s", 6*time.Second)
 	rec := put(t, b, record("a", "s"), core.Generation{})
 	require.NoError(t, b.Close())
 	for resp := range client.Watch(within(t), namespace+"/instances/api/a", clientv3.WithRev(int64(rec.Revision.N)+1)) {
@@ -101,7 +101,7 @@ func TestOrphansFade(t *testing.T) {
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
 	session(t, b, "lives", time.Hour)
-	session(t, b, "ends", time.Second)
+	session(t, b, "ends", time.Hour)
 	const each = 620 // more than a page
 	for from := 0; from < each; from += 100 {
 		var muts []ports.Mutation
@@ -114,13 +114,11 @@ func TestOrphansFade(t *testing.T) {
 		for _, r := range res {
 			require.NoError(t, r.Err)
 		}
-		renewed, err := b.RenewSessions(within(t), []ports.SessionID{"ends"})
-		require.NoError(t, err)
-		require.False(t, renewed[0].Gone)
 	}
 	deleted := put(t, b, record("deleted", "lives"), core.Generation{})
 	remove(t, b, deleted)
 	w := follow(t, b, deleted.Revision)
+	runOut(t, client, "ends")
 	gone := 0
 	until(t, w, func(ev ports.WatchEvent) bool {
 		if ev.Kind == ports.WatchDelete && ev.Tombstone.Cause == core.CauseExpired {
@@ -210,10 +208,11 @@ func TestTheEndOfACorruptRecord(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	b := open(t, store, etcd.Options{})
 	w := follow(t, b, core.Revision{})
-	session(t, b, "s", 2*time.Second)
+	session(t, b, "s", time.Hour)
 	rec := put(t, b, record("a", "s"), core.Generation{})
 	require.NoError(t, vandal{store}.Corrupt(within(t), namespace, rec.Key))
 	assert.Equal(t, rec.Key, last(until(t, w, is(ports.WatchSkipped))).Key)
+	runOut(t, raw(t, store, "", ""), "s")
 	tomb := last(until(t, w, is(ports.WatchDelete))).Tombstone
 	assert.Equal(t, rec.Generation, tomb.Generation)
 	assert.Equal(t, rec.Session, tomb.Session)
@@ -228,13 +227,14 @@ func TestTheEndOfLargeRecords(t *testing.T) {
 	b := open(t, store, etcd.Options{})
 	w := follow(t, b, core.Revision{})
 	until(t, w, is(ports.WatchSynced))
-	session(t, b, "s", 5*time.Second)
+	session(t, b, "s", time.Hour)
 	const records = 60
 	for i := range records {
 		rec := record(fmt.Sprint(i), "s")
 		rec.Body = []byte(`"` + strings.Repeat("x", ports.MaxBodyBytes-2) + `"`)
 		put(t, b, rec, core.Generation{})
 	}
+	runOut(t, raw(t, store, "", ""), "s")
 	seen := make(map[core.Key]core.Cause)
 	until(t, w, func(ev ports.WatchEvent) bool {
 		if ev.Kind == ports.WatchDelete {
@@ -462,7 +462,7 @@ func TestWritesAreConditional(t *testing.T) {
 		"a record":                        func(id string) { put(t, other, record(id, "t"), core.Generation{}) },
 		"a record that was deleted again": func(id string) { remove(t, other, put(t, other, record(id, "t"), core.Generation{})) },
 		"a record that ran out": func(id string) {
-			session(t, other, ports.SessionID("s-"+id), time.Second)
+			session(t, other, ports.SessionID("s-"+id), time.Hour)
 			put(t, other, record(id, ports.SessionID("s-"+id)), core.Generation{})
 			_, err := client.Delete(within(t), recordKey(namespace, core.Key{Service: "api", ID: id})) // as the end of its lease does
 			require.NoError(t, err)
