@@ -69,6 +69,11 @@ var rooms = []room{
 	// A backend sees what a third party's could see.
 	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/ways", "adapters/pluginrpc"}},
 	{path: "plugins/memory/cmd/prism-backend-memory", uses: []string{"ports", "adapters/pluginrpc", "plugins/memory"}},
+	{
+		path: "plugins/etcd", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
+		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+	},
+	{path: "plugins/etcd/cmd/prism-backend-etcd", uses: []string{"adapters/pluginrpc", "plugins/etcd"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 

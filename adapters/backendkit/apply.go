@@ -86,6 +86,18 @@ const (
 // Apply carries out mutations as ports.Records.Apply asks. Mutations of different keys go to
 // the store together; those of one key in order, one after the other.
 func Apply(ctx context.Context, t Table, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	return apply(ctx, t, muts, false)
+}
+
+// ApplyGuessing is Apply for a store whose Commit holds by itself: what a Put is to create is
+// first taken for absent, and its session for open, without a look. Most registrations are then one
+// round trip; for the others it is one more.
+func ApplyGuessing(ctx context.Context, t Table, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	return apply(ctx, t, muts, true)
+}
+
+// apply guesses in its first round, if it may.
+func apply(ctx context.Context, t Table, muts []ports.Mutation, guess bool) ([]ports.MutationResult, error) {
 	if err := CheckMutations(muts); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
@@ -98,13 +110,13 @@ func Apply(ctx context.Context, t Table, muts []ports.Mutation) ([]ports.Mutatio
 		}
 		todo = append(todo, i)
 	}
-	stale := 0
+	stale := 0 // rounds one after the other in which somebody else was faster
 	for rounds := make(map[int]int); len(todo) > 0; {
 		if err := rest(ctx, stale); err != nil {
 			return nil, fmt.Errorf("apply: %w", err)
 		}
 		turn := firstOfEachKey(muts, todo)
-		missed, err := round(ctx, t, muts, turn, results)
+		missed, err := round(ctx, t, muts, turn, results, guess)
 		if err != nil {
 			return nil, fmt.Errorf("apply: %w", err)
 		}
@@ -116,9 +128,10 @@ func Apply(ctx context.Context, t Table, muts []ports.Mutation) ([]ports.Mutatio
 			}
 			again[i] = true
 		}
-		if stale++; len(missed) == 0 {
+		if stale++; len(missed) == 0 || guess { // a wrong guess is nobody's haste
 			stale = 0
 		}
+		guess = false // what comes after a first item of a key is no guess
 		todo = without(todo, turn, again)
 	}
 	return results, nil
@@ -171,18 +184,31 @@ func without(todo, turn []int, again map[int]bool) []int {
 }
 
 // round loads, decides and commits one mutation of each key, writes down the results, and
-// returns the indices of those for which somebody else was faster.
-func round(ctx context.Context, t Table, muts []ports.Mutation, turn []int, results []ports.MutationResult) ([]int, error) {
-	wanted := make([]Wanted, len(turn))
+// returns the indices of those for which somebody else was faster, or the guess was wrong.
+func round(ctx context.Context, t Table, muts []ports.Mutation, turn []int, results []ports.MutationResult, guess bool) ([]int, error) {
+	wanted, loaded := make([]Wanted, len(turn)), make([]Loaded, len(turn))
+	var ask []Wanted
+	var asked []int // where in turn
 	for at, i := range turn {
 		wanted[at].Key = muts[i].Key()
-		if muts[i].Put != nil {
-			wanted[at].Session = muts[i].Put.Record.Session
+		put := muts[i].Put
+		if put != nil {
+			wanted[at].Session = put.Record.Session
 		}
+		if guess && put != nil && put.Replaces.IsZero() && put.IfRevision.IsZero() {
+			loaded[at].SessionOpen = true
+			continue
+		}
+		ask, asked = append(ask, wanted[at]), append(asked, at)
 	}
-	loaded, err := t.Load(ctx, wanted)
-	if err != nil {
-		return nil, err
+	if len(ask) > 0 {
+		found, err := t.Load(ctx, ask)
+		if err != nil {
+			return nil, err
+		}
+		for n, at := range asked {
+			loaded[at] = found[n]
+		}
 	}
 	var changes []Change
 	var of []int // the index of the mutation that each change is of

@@ -82,6 +82,8 @@ func (t *table) Commit(_ context.Context, changes []backendkit.Change) []backend
 		switch {
 		case t.fail != nil:
 			out[i].Err = t.fail
+		case c.Session != "" && c.Session != "open":
+			out[i].Err = ports.ErrSessionGone
 		case t.versions[c.Key] != c.Was.Version:
 			out[i].Err = backendkit.ErrStale
 		default:
@@ -183,6 +185,43 @@ func TestAKeyThatNeverRestsIsContention(t *testing.T) {
 		require.ErrorIs(t, res[0].Err, ports.ErrContention)
 		require.NoError(t, res[1].Err, "others are none the worse for it")
 	})
+}
+
+func TestAGuessIsRightOrLookedAt(t *testing.T) {
+	tab := newTable()
+	guessing := func(muts ...ports.Mutation) []ports.MutationResult {
+		t.Helper()
+		res, err := backendkit.ApplyGuessing(t.Context(), tab, muts)
+		require.NoError(t, err)
+		return res
+	}
+	a, b, gone := rec("a", 1), rec("b", 1), rec("c", 1)
+	gone.Session = "gone"
+	res := guessing(put(a, core.Generation{}), put(b, core.Generation{}), put(gone, core.Generation{}))
+	assert.Zero(t, tab.loads, "what is created is not looked for")
+	require.NoError(t, res[0].Err)
+	require.NoError(t, res[1].Err)
+	require.ErrorIs(t, res[2].Err, ports.ErrSessionGone)
+
+	// Of what stands, the answers are those of Apply, one look later.
+	again := a
+	again.Generation.Random = "another"
+	res = guessing(put(a, core.Generation{}), put(again, core.Generation{}), put(b, b.Generation))
+	assert.Equal(t, 3, tab.loads, "one beside the guesses, one after a wrong one, one for the second item of a key")
+	require.NoError(t, res[0].Err, "a retry")
+	require.ErrorIs(t, res[1].Err, ports.ErrConflict)
+	require.NoError(t, res[2].Err)
+	assert.Equal(t, a.Generation, res[1].Record.Generation)
+
+	// What follows on a key is no guess.
+	loads := tab.loads
+	remove := ports.Mutation{Delete: &ports.Delete{Key: a.Key, Generation: a.Generation, Cause: core.CauseOperator}}
+	next := a
+	next.Generation = a.Generation.Next()
+	for _, r := range guessing(remove, put(next, core.Generation{})) {
+		require.NoError(t, r.Err)
+	}
+	assert.Equal(t, loads+2, tab.loads)
 }
 
 func TestAContextEndsTheWaiting(t *testing.T) {

@@ -10,8 +10,10 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -131,6 +133,7 @@ func TestTLSProblemsNameAnOption(t *testing.T) {
 		"is not valid":               x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign},
 		"backend_config.url":         tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
 		"backend_config.cert_file":   tls.AlertError(42),
+		"backend_config.key_file":    &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, // as crypto/tls gives it
 	} {
 		assert.Contains(t, backendkit.TLSProblem(err), want)
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -93,8 +94,15 @@ func TLSProblem(err error) string {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return "the server does not speak TLS there; look at the scheme in " + OptionField("url")
 	}
+	refused := func(why error) string {
+		return fmt.Sprintf("the server refused the TLS connection (%s); look at %s and %s", why, OptionField("cert_file"), OptionField("key_file"))
+	}
 	if alert, ok := errors.AsType[tls.AlertError](err); ok {
-		return fmt.Sprintf("the server refused the TLS connection (%s); look at %s and %s", alert.Error(), OptionField("cert_file"), OptionField("key_file"))
+		return refused(alert)
+	}
+	// Over TCP an alert of the other side has no type that is exported.
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "remote error" {
+		return refused(op.Err)
 	}
 	return ""
 }

@@ -40,10 +40,10 @@ func (e etcdServer) configure(c *Cluster, n *node) ([]string, error) {
 		args = append(args, "--quota-backend-bytes", strconv.FormatInt(c.opts.DataLimit, 10))
 	}
 	if c.opts.TLS != NoTLS {
-		args = append(args, "--cert-file", c.Certificates.serverCert, "--key-file", c.Certificates.serverKey, "--trusted-ca-file", c.Certificates.CA)
+		args = append(args, "--cert-file", c.Certificates.serverCert, "--key-file", c.Certificates.serverKey)
 	}
-	if c.opts.TLS == MutualTLS {
-		args = append(args, "--client-cert-auth")
+	if c.opts.TLS == MutualTLS { // --trusted-ca-file alone already asks for a client's certificate
+		args = append(args, "--trusted-ca-file", c.Certificates.CA, "--client-cert-auth")
 	}
 	return args, nil
 }

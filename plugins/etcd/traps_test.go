@@ -1,0 +1,480 @@
+package etcd_test
+
+// traps_test.go: what etcd does that a backend could trip over.
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/client/v3"
+
+	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/plugins/etcd"
+	"github.com/marketprism/prism/ports"
+	"github.com/marketprism/prism/tools/stores"
+)
+
+func TestACursorBeforeACompactionIsReset(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	first := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	second := put(t, b, *first, first.Generation)
+	second = put(t, b, *second, second.Generation)
+	until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == second.Revision })
+	_, err := raw(t, store, "", "").Compact(within(t), int64(second.Revision.N))
+	require.NoError(t, err)
+
+	// The stream that has passed goes on.
+	third := put(t, b, *second, second.Generation)
+	assert.Equal(t, third.Revision, last(until(t, w, is(ports.WatchPut))).Record.Revision)
+	// A cursor of before gets everything anew, in the same stream.
+	events := until(t, follow(t, b, first.Revision), is(ports.WatchSynced))
+	assert.Equal(t, ports.WatchReset, events[0].Kind)
+	assert.Contains(t, events[0].Reason, "compacted")
+	require.Len(t, events, 3)
+	assert.Equal(t, third, events[1].Record)
+	// A list from such a cursor, too.
+	list, err := b.Watch(within(t), ports.WatchRequest{Cursor: first.Revision})
+	require.NoError(t, err)
+	until(t, list, is(ports.WatchSynced))
+	_, err = list.Next(within(t))
+	require.ErrorIs(t, err, io.EOF)
+}
+
+// No process of Prism is alive as the session runs out; what it left still decides.
+func TestExpiryNeedsNobody(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", 6*time.Second)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	require.NoError(t, b.Close())
+	for resp := range client.Watch(within(t), namespace+"/instances/api/a", clientv3.WithRev(int64(rec.Revision.N)+1)) {
+		require.NoError(t, resp.Err())
+		if len(resp.Events) > 0 {
+			require.Equal(t, mvccpb.Event_DELETE, resp.Events[0].Type)
+			break
+		}
+	}
+
+	b = open(t, store, etcd.Options{})
+	for range 2 {
+		tomb := get(t, b, "a").Tombstone
+		require.NotNil(t, tomb)
+		assert.Equal(t, core.CauseExpired, tomb.Cause)
+		assert.Equal(t, rec.Generation, tomb.Generation)
+		assert.Equal(t, rec.Session, tomb.Session)
+		assert.True(t, tomb.Revision.After(rec.Revision))
+		require.NoError(t, b.Audit(within(t))) // and after that the same
+	}
+	_, err := b.OpenSession(within(t), ports.SessionSpec{ID: "s", TTL: time.Second})
+	require.ErrorIs(t, err, ports.ErrSessionGone)
+	session(t, b, "s2", time.Hour)
+	lower := record("a", "s2")
+	lower.Generation = core.Generation{N: 0, Random: "Z"}
+	res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: lower}}})
+	require.NoError(t, err)
+	require.ErrorIs(t, res[0].Err, ports.ErrConflict)
+	again := *rec
+	again.Session = "s2"
+	put(t, b, again, core.Generation{})
+}
+
+// What ran out is attached to leases that fade, what lives and what was deleted is left alone.
+func TestOrphansFade(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b := open(t, store, etcd.Options{})
+	session(t, b, "lives", time.Hour)
+	session(t, b, "ends", time.Hour)
+	const each = 620 // more than a page
+	for from := 0; from < each; from += 100 {
+		var muts []ports.Mutation
+		for i := from; i < min(from+100, each); i++ {
+			ends, lives := record(fmt.Sprintf("%d-ends", i), "ends"), record(fmt.Sprintf("%d-lives", i), "lives")
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: ends}}, ports.Mutation{Put: &ports.Put{Record: lives}})
+		}
+		res, err := b.Apply(within(t), muts)
+		require.NoError(t, err)
+		for _, r := range res {
+			require.NoError(t, r.Err)
+		}
+	}
+	deleted := put(t, b, record("deleted", "lives"), core.Generation{})
+	remove(t, b, deleted)
+	w := follow(t, b, deleted.Revision)
+	runOut(t, client, "ends")
+	gone := 0
+	until(t, w, func(ev ports.WatchEvent) bool {
+		if ev.Kind == ports.WatchDelete && ev.Tombstone.Cause == core.CauseExpired {
+			gone++
+		}
+		return gone == each
+	})
+	require.NoError(t, b.Audit(within(t)))
+
+	life := func(key string) (attached bool, left time.Duration) {
+		resp, err := client.Get(within(t), namespace+"/"+key)
+		require.NoError(t, err)
+		require.Len(t, resp.Kvs, 1, key)
+		if resp.Kvs[0].Lease == 0 {
+			return false, 0
+		}
+		ttl, err := client.TimeToLive(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+		require.NoError(t, err)
+		return true, time.Duration(ttl.TTL) * time.Second
+	}
+	for key, want := range map[string]time.Duration{
+		"wills/api/0-ends": ports.TombstoneLife, "wills/api/619-ends": ports.TombstoneLife, "instances/api/deleted": ports.TombstoneLife,
+		"opened/ends": 24 * time.Hour, "wills/api/0-lives": 0, "wills/api/619-lives": 0, "opened/lives": 0,
+	} {
+		attached, left := life(key)
+		assert.Equal(t, want > 0, attached, key)
+		assert.GreaterOrEqual(t, left, want, key)
+		assert.LessOrEqual(t, left, 2*want, key)
+	}
+	for range 2 {
+		leases, err := client.Leases(within(t))
+		require.NoError(t, err)
+		assert.Len(t, leases.Leases, 3, "one session, one lease for tombstones, one for ids")
+		require.NoError(t, open(t, store, etcd.Options{}).Audit(within(t))) // which finds nothing to do
+	}
+	// A record that comes back is not taken away by the lease of its tombstone.
+	back := record("deleted", "lives")
+	back.Generation = deleted.Generation.Next()
+	put(t, b, back, core.Generation{})
+	attached, _ := life("wills/api/deleted")
+	assert.False(t, attached)
+}
+
+func TestOneProcessAudits(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	elected := 0
+	for range 3 {
+		mine, err := open(t, store, etcd.Options{}).Elected(within(t), time.Hour)
+		require.NoError(t, err)
+		if mine {
+			elected++
+		}
+	}
+	assert.Equal(t, 1, elected)
+}
+
+// The lease of tombstones may be gone: after a wipe, or since the clock stood still.
+func TestALostLeaseOfTombstonesIsReplaced(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	remove(t, b, put(t, b, record("a", "s"), core.Generation{}))
+	resp, err := client.Get(within(t), namespace+"/instances/api/a")
+	require.NoError(t, err)
+	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	require.NoError(t, err)
+	remove(t, b, put(t, b, record("b", "s"), core.Generation{}))
+	require.NotNil(t, get(t, b, "b").Tombstone)
+	require.NoError(t, b.CloseSession(within(t), "s"))
+	// The same for that of ids.
+	resp, err = client.Get(within(t), namespace+"/opened/s")
+	require.NoError(t, err)
+	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	require.NoError(t, err)
+	session(t, b, "t", time.Hour)
+	require.NoError(t, b.CloseSession(within(t), "t"))
+	_, err = b.OpenSession(within(t), ports.SessionSpec{ID: "t", TTL: time.Hour})
+	require.ErrorIs(t, err, ports.ErrSessionGone)
+}
+
+// What a record's end shows of it is in its will where the record cannot be read.
+func TestTheEndOfACorruptRecord(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b := open(t, store, etcd.Options{})
+	w := follow(t, b, core.Revision{})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	require.NoError(t, vandal{store}.Corrupt(within(t), namespace, rec.Key))
+	assert.Equal(t, rec.Key, last(until(t, w, is(ports.WatchSkipped))).Key)
+	runOut(t, raw(t, store, "", ""), "s")
+	tomb := last(until(t, w, is(ports.WatchDelete))).Tombstone
+	assert.Equal(t, rec.Generation, tomb.Generation)
+	assert.Equal(t, rec.Session, tomb.Session)
+	assert.Equal(t, core.CauseExpired, tomb.Cause)
+	assert.True(t, tomb.Revision.After(rec.Revision))
+}
+
+// A session's end is one response of etcd, sent in fragments where it is large.
+func TestTheEndOfLargeRecords(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b := open(t, store, etcd.Options{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	session(t, b, "s", time.Hour)
+	const records = 60
+	for i := range records {
+		rec := record(fmt.Sprint(i), "s")
+		rec.Body = []byte(`"` + strings.Repeat("x", ports.MaxBodyBytes-2) + `"`)
+		put(t, b, rec, core.Generation{})
+	}
+	runOut(t, raw(t, store, "", ""), "s")
+	seen := make(map[core.Key]core.Cause)
+	until(t, w, func(ev ports.WatchEvent) bool {
+		if ev.Kind == ports.WatchDelete {
+			seen[ev.Tombstone.Key] = ev.Tombstone.Cause
+		}
+		return len(seen) == records
+	})
+	for key, cause := range seen {
+		assert.Equal(t, core.CauseExpired, cause, key)
+	}
+}
+
+// A snapshot of yesterday is put back: the cluster, its id and its epoch are the same, and
+// revisions that were given out are given out again.
+func TestARestoredStoreHasANewEpoch(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Dir: dir})
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	kept := put(t, b, record("kept", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+
+	require.NoError(t, store.Stop(within(t)))
+	found, err := filepath.Glob(filepath.Join(dir, "*", "node0", "data"))
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+	backup := filepath.Join(dir, "backup")
+	require.NoError(t, os.CopyFS(backup, os.DirFS(found[0])))
+	require.NoError(t, store.Start(within(t)))
+	for i := range 20 {
+		put(t, b, record(fmt.Sprintf("lost-%d", i), "s"), core.Generation{})
+	}
+	cursor := last(until(t, w, func(ev ports.WatchEvent) bool {
+		return ev.Kind == ports.WatchBookmark && ev.Cursor.N >= kept.Revision.N+20
+	})).Cursor
+
+	require.NoError(t, store.Stop(within(t)))
+	require.NoError(t, os.RemoveAll(found[0]))
+	require.NoError(t, os.CopyFS(found[0], os.DirFS(backup)))
+	require.NoError(t, os.Chmod(found[0], 0o700))
+	require.NoError(t, store.Start(within(t)))
+
+	events := until(t, w, is(ports.WatchSynced))
+	synced := last(events)
+	assert.NotEqual(t, cursor.Epoch, synced.Cursor.Epoch)
+	var records []string
+	reset := false
+	for _, ev := range events {
+		reset = reset || ev.Kind == ports.WatchReset
+		if ev.Kind == ports.WatchPut {
+			assert.True(t, reset, "nothing of the restored store before the Reset")
+			records = append(records, ev.Record.Key.ID)
+		}
+	}
+	assert.Equal(t, []string{"kept"}, records)
+	assert.Equal(t, synced.Cursor.Epoch, get(t, b, "kept").Record.Revision.Epoch)
+	// Another process that held the old cursor learns it too.
+	other := until(t, follow(t, open(t, store, etcd.Options{}), cursor), is(ports.WatchSynced))
+	assert.Equal(t, ports.WatchReset, other[0].Kind)
+}
+
+// The data came from another cluster, as a restored snapshot or a mirror does.
+func TestDataOfAnotherClusterHasANewEpoch(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	old := put(t, b, record("a", "s"), core.Generation{}).Revision.Epoch
+	require.NoError(t, b.Close())
+	_, err := client.Put(within(t), namespace+"/epoch", fmt.Sprintf(`{"v":1,"epoch":%q,"cluster":"abc"}`, old))
+	require.NoError(t, err)
+	b, other := open(t, store, etcd.Options{}), open(t, store, etcd.Options{})
+	epoch := get(t, b, "a").Record.Revision.Epoch
+	assert.NotEqual(t, old, epoch)
+	assert.Equal(t, epoch, get(t, other, "a").Record.Revision.Epoch, "the same for all")
+}
+
+// One of three hangs, with its connections open: what can be asked of another is.
+func TestAMemberThatHangs(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Nodes: 3})
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, rec.Revision)
+	until(t, w, is(ports.WatchSynced))
+	leader, err := store.Leader(within(t))
+	require.NoError(t, err)
+	require.NoError(t, store.PauseNode((leader+1)%3))
+	for range 6 { // some of them go to the one that hangs
+		assert.Equal(t, rec, get(t, b, "a").Record)
+		renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+		require.NoError(t, err)
+		assert.False(t, renewed[0].Gone)
+	}
+	until(t, w, is(ports.WatchBookmark))
+}
+
+// A key that is none of a record's is reported, and hides nothing.
+func TestAKeyThatIsNoRecord(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b, err := overTheWire(store).Open(within(t), namespace)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	session(t, b, "s", time.Hour)
+	put(t, b, record("a", "s"), core.Generation{})
+	_, err = raw(t, store, "", "").Put(within(t), namespace+"/instances/api/b/c", "x")
+	require.NoError(t, err)
+	w := follow(t, b, core.Revision{})
+	var kinds []ports.WatchKind
+	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+		kinds = append(kinds, ev.Kind)
+		if ev.Kind == ports.WatchSkipped {
+			assert.Contains(t, ev.Reason, "prism/instances/api/b/c")
+		}
+	}
+	assert.ElementsMatch(t, []ports.WatchKind{ports.WatchReset, ports.WatchPut, ports.WatchSkipped, ports.WatchSynced}, kinds)
+	_, err = raw(t, store, "", "").Delete(within(t), namespace+"/instances/api/b/c")
+	require.NoError(t, err)
+	last := put(t, b, record("z", "s"), core.Generation{})
+	for _, ev := range until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == last.Revision }) {
+		assert.NotEqual(t, ports.WatchDelete, ev.Kind)
+	}
+}
+
+// Close ends what waits for a store that is away.
+func TestCloseEndsCallsThatWait(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	b := open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	require.NoError(t, store.Pause())
+	ctx := within(t)
+	calls := map[string]func() error{
+		"RenewSessions": func() error { _, err := b.RenewSessions(ctx, []ports.SessionID{"s"}); return err },
+		"OpenSession":   func() error { _, err := b.OpenSession(ctx, ports.SessionSpec{ID: "t", TTL: time.Hour}); return err },
+		"CloseSession":  func() error { return b.CloseSession(ctx, "s") },
+		"Get":           func() error { _, err := b.Get(ctx, []core.Key{rec.Key}); return err },
+		"Watch":         func() error { _, err := b.Watch(ctx, ports.WatchRequest{}); return err },
+		"Next": func() error {
+			for {
+				if _, err := w.Next(ctx); err != nil {
+					return err
+				}
+			}
+		},
+	}
+	type answer struct {
+		what string
+		err  error
+	}
+	began, ended := make(chan struct{}, len(calls)), make(chan answer, len(calls))
+	for what, call := range calls {
+		go func() {
+			began <- struct{}{}
+			ended <- answer{what, call()}
+		}()
+	}
+	for range calls {
+		<-began
+	}
+	start := time.Now()
+	require.NoError(t, b.Close())
+	for range calls {
+		a := <-ended
+		require.ErrorIs(t, a.err, ports.ErrClosed, a.what)
+	}
+	assert.Less(t, time.Since(start), patience/2)
+	require.NoError(t, store.Resume())
+}
+
+// The network is away while the store is wiped and writes more than it had: the stream of
+// before would go on from the same number.
+func TestAWipedStoreThatHasCaughtUp(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	proxy, err := stores.NewProxy(store.Addresses()[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	b, err := etcd.OpenWithoutAudits(within(t), etcd.Options{URL: "http://" + proxy.Address()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("old", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchBookmark))
+
+	require.NoError(t, proxy.Set(stores.Refused))
+	require.NoError(t, store.Wipe(within(t)))
+	other := open(t, store, etcd.Options{})
+	session(t, other, "t", time.Hour)
+	const records = 50
+	for i := range records {
+		require.NotEqual(t, rec.Revision.Epoch, put(t, other, record(fmt.Sprint(i), "t"), core.Generation{}).Revision.Epoch)
+	}
+	require.NoError(t, proxy.Set(stores.Joined))
+	reset, puts := false, 0
+	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+		reset = reset || ev.Kind == ports.WatchReset
+		if ev.Kind == ports.WatchPut {
+			puts++
+			assert.True(t, reset, "nothing of the new store before the Reset")
+		}
+	}
+	assert.Equal(t, records, puts)
+}
+
+// What happens between reading and writing undoes the decision.
+func TestWritesAreConditional(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
+	client := raw(t, store, "", "")
+	b, other := open(t, store, etcd.Options{}), open(t, store, etcd.Options{})
+	session(t, b, "s", time.Hour)
+	session(t, b, "t", time.Hour)
+	require.NoError(t, b.CommitAfter(within(t), record("nothing", "s"), func() {}))
+	for what, between := range map[string]func(id string){
+		"a record":                        func(id string) { put(t, other, record(id, "t"), core.Generation{}) },
+		"a record that was deleted again": func(id string) { remove(t, other, put(t, other, record(id, "t"), core.Generation{})) },
+		"a record that ran out": func(id string) {
+			session(t, other, ports.SessionID("s-"+id), time.Hour)
+			put(t, other, record(id, ports.SessionID("s-"+id)), core.Generation{})
+			_, err := client.Delete(within(t), recordKey(namespace, core.Key{Service: "api", ID: id})) // as the end of its lease does
+			require.NoError(t, err)
+		},
+		"another epoch": func(string) {
+			_, err := client.Put(within(t), namespace+"/epoch", `{"v":1,"epoch":"another","cluster":"1"}`)
+			require.NoError(t, err)
+		},
+	} {
+		id := strings.ReplaceAll(what, " ", "-")
+		require.ErrorIs(t, b.CommitAfter(within(t), record(id, "s"), func() { between(id) }), backendkit.ErrStale, what)
+	}
+	err := b.CommitAfter(within(t), record("closed", "s"), func() { require.NoError(t, other.CloseSession(within(t), "s")) })
+	require.ErrorIs(t, err, ports.ErrSessionGone)
+}
