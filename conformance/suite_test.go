@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -174,6 +175,59 @@ func TestACancelledRunLeavesTheRestNotRun(t *testing.T) {
 	cancel()
 	report := conformance.Run(ctx, conformance.Cases(), openFunc(openMemory), nil)
 	assert.Equal(t, len(conformance.Cases()), report.NotRun)
+}
+
+// What a case says after the run was cancelled is no failure of the backend's; what it said
+// before is.
+func TestACaseThatIsInterruptedIsNotRun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	waits := func(before string) func(conformance.T, conformance.Harness) {
+		return func(t conformance.T, _ conformance.Harness) {
+			if before != "" {
+				t.Errorf("%s", before)
+			}
+			cancel()
+			<-t.Context().Done()
+			t.Errorf("the context ended")
+		}
+	}
+	cases := []conformance.Case{
+		{ID: "x/fails", Profile: conformance.ProfileCore, Run: waits("a failure")},
+		{ID: "x/waits", Profile: conformance.ProfileFaults, Run: waits("")},
+	}
+	report := conformance.Run(ctx, cases[:1], openFunc(openMemory), nil)
+	assert.Equal(t, []string{"a failure", "the context ended"}, report.Results[0].Failures)
+	ctx, cancel = context.WithCancel(t.Context())
+	report = conformance.Run(ctx, cases[1:], openFunc(openMemory), nil)
+	assert.Equal(t, conformance.NotRun, report.Results[0].Outcome)
+	assert.Empty(t, report.Results[0].Failures)
+	assert.Contains(t, report.Results[0].Reason, "cancelled while the case ran")
+}
+
+// More cases than run by default meet one another; one at a time are never two.
+func TestParallelChoosesHowManyCasesRunAtOnce(t *testing.T) {
+	const n = conformance.AtOnce + 2
+	for _, parallel := range []int{n, 1} {
+		var running sync.WaitGroup
+		running.Add(parallel)
+		var now atomic.Int32
+		cases := make([]conformance.Case, n)
+		for i := range cases {
+			cases[i] = conformance.Case{ID: "x/meets", Profile: conformance.ProfileCore, Run: func(t conformance.T, _ conformance.Harness) {
+				if parallel == 1 {
+					if now.Add(1) > 1 {
+						t.Errorf("two at once")
+					}
+					now.Add(-1)
+					return
+				}
+				running.Done()
+				running.Wait() // for all others
+			}}
+		}
+		report := conformance.Run(t.Context(), cases, openFunc(openMemory), nil, conformance.WithParallel(parallel))
+		assert.Equal(t, n, report.Passed)
+	}
 }
 
 func TestHarnessThatCannotOpenFails(t *testing.T) {
