@@ -180,28 +180,25 @@ func TestACancelledRunLeavesTheRestNotRun(t *testing.T) {
 // What a case says after the run was cancelled is no failure of the backend's; what it said
 // before is.
 func TestACaseThatIsInterruptedIsNotRun(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	waits := func(before string) func(conformance.T, conformance.Harness) {
-		return func(t conformance.T, _ conformance.Harness) {
-			if before != "" {
-				t.Errorf("%s", before)
+	interrupted := func(before ...string) conformance.Result {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		run := func(t conformance.T, _ conformance.Harness) {
+			for _, failure := range before {
+				t.Errorf("%s", failure)
 			}
 			cancel()
 			<-t.Context().Done()
 			t.Errorf("the context ended")
 		}
+		cases := []conformance.Case{{ID: "x/waits", Profile: conformance.ProfileCore, Run: run}}
+		return conformance.Run(ctx, cases, openFunc(openMemory), nil).Results[0]
 	}
-	cases := []conformance.Case{
-		{ID: "x/fails", Profile: conformance.ProfileCore, Run: waits("a failure")},
-		{ID: "x/waits", Profile: conformance.ProfileFaults, Run: waits("")},
-	}
-	report := conformance.Run(ctx, cases[:1], openFunc(openMemory), nil)
-	assert.Equal(t, []string{"a failure", "the context ended"}, report.Results[0].Failures)
-	ctx, cancel = context.WithCancel(t.Context())
-	report = conformance.Run(ctx, cases[1:], openFunc(openMemory), nil)
-	assert.Equal(t, conformance.NotRun, report.Results[0].Outcome)
-	assert.Empty(t, report.Results[0].Failures)
-	assert.Contains(t, report.Results[0].Reason, "cancelled while the case ran")
+	assert.Equal(t, []string{"a failure", "the context ended"}, interrupted("a failure").Failures)
+	r := interrupted()
+	assert.Equal(t, conformance.NotRun, r.Outcome)
+	assert.Empty(t, r.Failures)
+	assert.Contains(t, r.Reason, "cancelled while the case ran")
 }
 
 // More cases than run by default meet one another; one at a time are never two.
