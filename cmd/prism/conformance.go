@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -173,7 +174,7 @@ func (f *suiteFlags) choosePlugin(cmd *cobra.Command) error {
 
 // commandLine repeats a run with this seed. What the plugin calls a secret is not in it.
 func (f *suiteFlags) commandLine(shown func(key, value string) string) string {
-	words := []string{"prism", "conformance"}
+	words := []string{shellWord(asTyped(os.Args[0], exec.LookPath)), "conformance"}
 	add := func(flag, value string) {
 		if value != "" {
 			words = append(words, flag, shellWord(value))

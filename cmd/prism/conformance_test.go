@@ -96,7 +96,7 @@ func TestTheSuiteOnABrokenBackend(t *testing.T) {
 				"--set", "backend_config.fault=deletes", "--set", "backend_config.password=hunter2", "--report", format, "--report-file", file)
 			assert.Equal(t, exitFailed, r.code, r.err)
 			assert.Contains(t, r.err, "backend odd does not keep the contract: 1 of 3 cases failed\n")
-			assert.Regexp(t, `FAILED delete/tombstone: .*\.\n  expected: .*\n +came: .*\n +seed: 11\n  repeat: prism conformance --plugin \S+ `+
+			assert.Regexp(t, `FAILED delete/tombstone: .*\.\n  expected: .*\n +came: .*\n +seed: 11\n  repeat: \S+ conformance --plugin \S+ `+
 				`--set backend_config.fault=deletes --set 'backend_config.password=\*\*\*' --seed 11 --run '\^delete/tombstone\$'\n`, r.out)
 			text, err := os.ReadFile(file)
 			require.NoError(t, err)
