@@ -58,7 +58,7 @@ func (q *quota) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mutat
 
 // held lists what is registered: what expired or was removed counts no more.
 func (q *quota) held(ctx context.Context) (map[core.Key]bool, error) {
-	list, err := q.Backend.Watch(ctx, ports.WatchRequest{})
+	list, err := q.Watch(ctx, ports.WatchRequest{})
 	if err != nil {
 		return nil, err
 	}

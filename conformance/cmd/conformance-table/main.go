@@ -135,8 +135,8 @@ func page(all results) []byte {
 		fmt.Fprintf(&out, "| %s | %d | %d | %d |\n", b, count[conformance.Passed], count[conformance.Failed], count[conformance.NotRun])
 	}
 	group := ""
-	for _, c := range cases {
-		if name, _, _ := strings.Cut(c.ID, "/"); name != group {
+	for _, c := range grouped(cases) {
+		if name := groupOf(c); name != group {
 			group = name
 			fmt.Fprintf(&out, "\n## %s\n\n| case | profile | requirement | %s |\n|---|---|---|%s\n", group, strings.Join(backends, " | "), strings.Repeat("---|", len(backends)))
 		}
@@ -147,6 +147,22 @@ func page(all results) []byte {
 		out.WriteString("\n")
 	}
 	return out.Bytes()
+}
+
+// grouped brings the cases of a group together, groups in the order of their first cases.
+func grouped(cases []conformance.Case) []conformance.Case {
+	first := map[string]int{}
+	for i, c := range cases {
+		if _, seen := first[groupOf(c)]; !seen {
+			first[groupOf(c)] = i
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(cases), func(a, b conformance.Case) int { return first[groupOf(a)] - first[groupOf(b)] })
+}
+
+func groupOf(c conformance.Case) string {
+	name, _, _ := strings.Cut(c.ID, "/")
+	return name
 }
 
 var marks = map[conformance.Outcome]string{conformance.Passed: "✓", conformance.Failed: "✗", conformance.NotRun: "–"}

@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +43,9 @@ func TestResultsAreTakenFromATest(t *testing.T) {
 	assert.Contains(t, string(text), "| `"+cases[1].ID+"` | core | "+cases[1].Requirement+" | – | – | ✗ | – | – |\n")
 	assert.Regexp(t, `\| etcd \| 1 \| 2 \| \d+ \|`, string(text))
 	assert.Regexp(t, `\| redis \| 0 \| 0 \| \d+ \|`, string(text))
+
+	groups := regexp.MustCompile(`(?m)^## .*$`).FindAllString(string(text), -1)
+	assert.Len(t, slices.Compact(slices.Sorted(slices.Values(groups))), len(groups), "each group has one table: %v", groups)
 
 	require.ErrorContains(t, run(dir, "etcd", strings.NewReader("nothing\n")), "tells of no case")
 	require.ErrorContains(t, run(dir, "mongo", strings.NewReader(stdin)), `"mongo" is not one of memory, consul`)
