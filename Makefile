@@ -21,7 +21,7 @@ TOOL_DIRS = $(filter-out $(WORK_DIRS),$(patsubst %/go.mod,%,$(wildcard $(CURDIR)
 # go tool builds the linter once and again only when tools/lint changes.
 GOLANGCI_LINT = "$$(GOWORK=off $(GO) -C tools/lint tool -n golangci-lint)"
 # Name and content of everything generated.
-GENERATED = git grep -l --untracked -e '^// Code generated .* DO NOT EDIT' -- '*.go' | while read -r f; do echo "$$f $$(git hash-object "$$f")"; done
+GENERATED = git grep -l --untracked -E -e '^(//|<!--) Code generated .* DO NOT EDIT' -- '*.go' '*.md' | while read -r f; do echo "$$f $$(git hash-object "$$f")"; done
 
 .PHONY: help
 help: ## List the targets.
@@ -56,8 +56,14 @@ test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
 	$(GO) test $(RACE) -timeout 20m $(TESTFLAGS) work
 
 .PHONY: conformance
-conformance: ## Run the conformance suite on one backend (BACKEND=memory).
-	$(GO) test $(RACE) -timeout 20m -count=1 -v $(TESTFLAGS) ./plugins/$(BACKEND)/...
+conformance: ## Run the conformance suite, both profiles, on one backend in three ways (BACKEND=etcd).
+	$(GO) test $(RACE) -timeout 40m -count=1 -v -run '^Test(Claims|Conformance)' $(TESTFLAGS) ./plugins/$(BACKEND)
+
+.PHONY: conformance-report
+conformance-report: ## Take the results of one backend's launched binary into docs/conformance.md.
+	@mkdir -p bin
+	$(GO) test -timeout 40m -count=1 -json -run '^TestConformanceLaunched$$' ./plugins/$(BACKEND) >bin/conformance-$(BACKEND).json || echo "not all of it passed"
+	$(GO) run ./conformance/cmd/conformance-table -backend $(BACKEND) <bin/conformance-$(BACKEND).json
 
 .PHONY: bench
 bench: ## Measure Prism beside its peers.
@@ -98,8 +104,9 @@ check-tidy: ## Fail where make tidy would change something.
 	[ -z "$$bad" ] || { echo "not tidy, run make tidy:$$bad"; exit 1; }
 
 .PHONY: generate
-generate: ## Generate the code of the .proto files anew.
+generate: ## Write anew what is generated: the code of the .proto files, docs/conformance.md.
 	tools/gen/generate.sh
+	$(GO) run ./conformance/cmd/conformance-table
 
 .PHONY: check-generated
 check-generated: ## Fail where make generate changes something.

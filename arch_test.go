@@ -75,6 +75,7 @@ var rooms = []room{
 	},
 	{path: "plugins/etcd/cmd/prism-backend-etcd", uses: []string{"adapters/pluginrpc", "plugins/etcd"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
+	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 
 	// The front door and the program wire everything; the programs around them use it.

@@ -56,10 +56,13 @@ type scenario struct {
 	run         func(s *scene)
 }
 
-// Option changes how cases are made.
+// Option changes how cases are made or run.
 type Option func(*options)
 
-type options struct{ seed uint64 }
+type options struct {
+	seed   uint64
+	atOnce int // of Run
+}
 
 // WithSeed repeats the random choices of an earlier run, whose failures name the seed. Zero,
 // as no option, stands for a seed of its own in each list of cases.

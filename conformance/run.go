@@ -47,13 +47,20 @@ type Reporter interface {
 	Done(r Result)
 }
 
-// atOnce is how many cases of the profile core run at the same time: most of them wait.
-const atOnce = 8
+// AtOnce is how many cases of the profile core Run runs at the same time: most of them wait.
+const AtOnce = 8
+
+// WithParallel has Run run n cases of the profile core at the same time, in place of AtOnce.
+func WithParallel(n int) Option { return func(o *options) { o.atOnce = n } }
 
 // Run runs cases on a harness: those of the profile core several at a time, then those of
-// faults one by one. It returns when all have ended; cancelling the context fails those that
-// run and leaves the rest not run. The reporter may be nil.
-func Run(ctx context.Context, cases []Case, h Harness, reporter Reporter) Report {
+// faults one by one. It returns when all have ended. What cancelling the context keeps from
+// an end of its own, or from its beginning, is not run. The reporter may be nil.
+func Run(ctx context.Context, cases []Case, h Harness, reporter Reporter, opts ...Option) Report {
+	o := options{atOnce: AtOnce}
+	for _, opt := range opts {
+		opt(&o)
+	}
 	report := Report{Results: make([]Result, len(cases))}
 	var telling sync.Mutex
 	run := func(i int) {
@@ -66,7 +73,7 @@ func Run(ctx context.Context, cases []Case, h Harness, reporter Reporter) Report
 		}
 	}
 	var group sync.WaitGroup
-	places := make(chan struct{}, atOnce)
+	places := make(chan struct{}, max(1, o.atOnce))
 	for i := range cases {
 		if cases[i].Profile == ProfileFaults {
 			continue
@@ -106,7 +113,7 @@ func runCase(ctx context.Context, c Case, h Harness) Result {
 		return res
 	}
 	began := time.Now()
-	t := &caseT{name: c.ID}
+	t := &caseT{name: c.ID, run: ctx}
 	var cancel context.CancelFunc
 	t.ctx, cancel = context.WithCancel(ctx)
 	// Fatalf ends the goroutine it is called from, so the case and each cleanup get one each.
@@ -117,7 +124,11 @@ func runCase(ctx context.Context, c Case, h Harness) Result {
 	}
 	res.Duration = time.Since(began)
 	res.Outcome, res.Failures, res.Log = Passed, t.failures, t.log
-	if len(t.failures) > 0 {
+	switch {
+	case t.cancelled:
+		res.Outcome, res.Failures = NotRun, nil
+		res.Reason = "the run was cancelled while the case ran: " + ctx.Err().Error()
+	case len(t.failures) > 0:
 		res.Outcome = Failed
 	}
 	return res
@@ -125,13 +136,14 @@ func runCase(ctx context.Context, c Case, h Harness) Result {
 
 // caseT is the T behind Run.
 type caseT struct {
-	name string
-	ctx  context.Context
+	name     string
+	run, ctx context.Context // of the run, and of the case alone
 
-	mu       sync.Mutex // guards the rest
-	cleanups []func()
-	failures []string
-	log      []string
+	mu        sync.Mutex // guards the rest
+	cleanups  []func()
+	failures  []string
+	cancelled bool // the first failure came after the end of the run: it says nothing of the backend
+	log       []string
 }
 
 func (t *caseT) Helper()                  {}
@@ -153,6 +165,7 @@ func (t *caseT) Logf(format string, args ...any) {
 func (t *caseT) Errorf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.cancelled = t.cancelled || len(t.failures) == 0 && t.run.Err() != nil
 	t.failures = append(t.failures, fmt.Sprintf(format, args...))
 }
 

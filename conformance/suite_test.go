@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -174,6 +175,56 @@ func TestACancelledRunLeavesTheRestNotRun(t *testing.T) {
 	cancel()
 	report := conformance.Run(ctx, conformance.Cases(), openFunc(openMemory), nil)
 	assert.Equal(t, len(conformance.Cases()), report.NotRun)
+}
+
+// What a case says after the run was cancelled is no failure of the backend's; what it said
+// before is.
+func TestACaseThatIsInterruptedIsNotRun(t *testing.T) {
+	interrupted := func(before ...string) conformance.Result {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		run := func(t conformance.T, _ conformance.Harness) {
+			for _, failure := range before {
+				t.Errorf("%s", failure)
+			}
+			cancel()
+			<-t.Context().Done()
+			t.Errorf("the context ended")
+		}
+		cases := []conformance.Case{{ID: "x/waits", Profile: conformance.ProfileCore, Run: run}}
+		return conformance.Run(ctx, cases, openFunc(openMemory), nil).Results[0]
+	}
+	assert.Equal(t, []string{"a failure", "the context ended"}, interrupted("a failure").Failures)
+	r := interrupted()
+	assert.Equal(t, conformance.NotRun, r.Outcome)
+	assert.Empty(t, r.Failures)
+	assert.Contains(t, r.Reason, "cancelled while the case ran")
+}
+
+// More cases than run by default meet one another; one at a time are never two.
+func TestParallelChoosesHowManyCasesRunAtOnce(t *testing.T) {
+	const n = conformance.AtOnce + 2
+	for _, parallel := range []int{n, 1} {
+		var running sync.WaitGroup
+		running.Add(parallel)
+		var now atomic.Int32
+		cases := make([]conformance.Case, n)
+		for i := range cases {
+			cases[i] = conformance.Case{ID: "x/meets", Profile: conformance.ProfileCore, Run: func(t conformance.T, _ conformance.Harness) {
+				if parallel == 1 {
+					if now.Add(1) > 1 {
+						t.Errorf("two at once")
+					}
+					now.Add(-1)
+					return
+				}
+				running.Done()
+				running.Wait() // for all others
+			}}
+		}
+		report := conformance.Run(t.Context(), cases, openFunc(openMemory), nil, conformance.WithParallel(parallel))
+		assert.Equal(t, n, report.Passed)
+	}
 }
 
 func TestHarnessThatCannotOpenFails(t *testing.T) {

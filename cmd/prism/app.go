@@ -117,7 +117,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unavailable.`,
 	a.add(root, groupFind, a.services(), a.instances(), a.pick(), a.wait(), a.watch(), a.events())
 	a.add(root, groupRegister, a.register(), a.heartbeat(), a.deregister(), a.run())
 	a.add(root, groupOperate, a.setStatus(), a.drain(), a.restore(), a.check())
-	a.add(root, groupHost, a.serve(), a.status(), a.plugin(), a.config(), a.version())
+	a.add(root, groupHost, a.serve(), a.status(), a.plugin(), a.conformance(), a.config(), a.version())
 	root.SetHelpCommand(help(root))
 	root.InitDefaultCompletionCmd()
 	strictCompletion(root)

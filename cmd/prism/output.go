@@ -182,15 +182,23 @@ var colours = map[string]string{
 
 // painter colours nothing unless w is a terminal and NO_COLOR (https://no-color.org) is not set.
 func painter(w io.Writer) func(string) string {
-	if f, ok := w.(*os.File); ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			return func(cell string) string {
-				if colour, ok := colours[cell]; ok {
-					return "\x1b[" + colour + "m" + cell + "\x1b[0m"
-				}
-				return cell
-			}
-		}
+	if os.Getenv("NO_COLOR") != "" || !terminal(w) {
+		return func(cell string) string { return cell }
 	}
-	return func(cell string) string { return cell }
+	return func(cell string) string {
+		if colour, ok := colours[cell]; ok {
+			return "\x1b[" + colour + "m" + cell + "\x1b[0m"
+		}
+		return cell
+	}
+}
+
+// terminal reports whether w is a terminal that can do more than append lines.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

@@ -36,10 +36,11 @@ func built(t *testing.T) string {
 		if binaries.err != nil {
 			return
 		}
-		for target, pkg := range map[string]string{
-			"": "github.com/marketprism/prism/cmd/prism", "plugins": "github.com/marketprism/prism/plugins/memory/cmd/prism-backend-memory",
+		for pkg, folder := range map[string]string{
+			"github.com/marketprism/prism/cmd/prism": "", "github.com/marketprism/prism/plugins/memory/cmd/prism-backend-memory": "plugins",
+			"./testdata/prism-backend-odd": "odd",
 		} {
-			dir := filepath.Join(binaries.dir, target) + string(filepath.Separator)
+			dir := filepath.Join(binaries.dir, folder) + string(filepath.Separator)
 			if binaries.err = os.MkdirAll(dir, 0o755); binaries.err != nil {
 				return
 			}
@@ -79,12 +80,10 @@ func (p *process) log() string {
 	return p.stderr.String()
 }
 
-// start runs the program with arguments; firstLine is its first line on standard output that
-// begins with a prefix.
-func start(t *testing.T, prefix string, args ...string) (*process, string) {
+// begin runs the program with arguments; line is told each line on standard output.
+func begin(t *testing.T, line func(string), args ...string) *process {
 	t.Helper()
 	plugins := built(t)
-	var firstLine string
 	p := &process{t: t, ended: make(chan struct{})}
 	p.cmd = exec.CommandContext(context.Background(), filepath.Join(filepath.Dir(plugins), "prism"), args...)
 	p.cmd.Dir = t.TempDir()
@@ -93,18 +92,11 @@ func start(t *testing.T, prefix string, args ...string) (*process, string) {
 	out, err := p.cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
-	found := make(chan string, 1)
 	go func() {
 		defer close(p.ended)
-		defer close(found)
 		lines := bufio.NewScanner(out)
 		for lines.Scan() {
-			if strings.HasPrefix(strings.TrimSpace(lines.Text()), prefix) {
-				select {
-				case found <- strings.TrimSpace(lines.Text()):
-				default:
-				}
-			}
+			line(lines.Text())
 		}
 		p.err = p.cmd.Wait()
 	}()
@@ -112,12 +104,29 @@ func start(t *testing.T, prefix string, args ...string) (*process, string) {
 		_ = p.cmd.Process.Kill()
 		<-p.ended
 	})
+	return p
+}
+
+// start runs the program with arguments; firstLine is its first line on standard output that
+// begins with a prefix.
+func start(t *testing.T, prefix string, args ...string) (p *process, firstLine string) {
+	t.Helper()
+	found := make(chan string, 1)
+	p = begin(t, func(line string) {
+		if line = strings.TrimSpace(line); strings.HasPrefix(line, prefix) {
+			select {
+			case found <- line:
+			default:
+			}
+		}
+	}, args...)
 	select {
 	case firstLine = <-found:
+	case <-p.ended:
+		require.Fail(t, "the program ended", p.log())
 	case <-time.After(patience):
 		require.Fail(t, "the program said nothing", p.log())
 	}
-	require.NotEmpty(t, firstLine, p.log())
 	return p, firstLine
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -28,18 +29,25 @@ type configFlags struct {
 	http, grpc  string
 	set         []string
 	insecure    bool
+	fixed       map[string]any // keys that the command sets itself
 }
 
 // addFiles adds what every command takes that reads the configuration.
 func (f *configFlags) addFiles(cmd *cobra.Command) {
+	f.addBackend(cmd)
+	flags := cmd.Flags()
+	flags.StringVar(&f.http, "http", "", "`host:port` of the HTTP listener (default 127.0.0.1:8640)")
+	flags.StringVar(&f.grpc, "grpc", "", "`host:port` of the gRPC listener (default 127.0.0.1:8641)")
+	flags.BoolVar(&f.insecure, "insecure", false, "let listeners be reached from other machines without authentication")
+}
+
+// addBackend adds what chooses a backend and its options.
+func (f *configFlags) addBackend(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.files, "config", nil, "the YAML `file`; repeated, later ones win (default $PRISM_CONFIG, else the usual places)")
 	flags.StringVar(&f.environment, "environment", "", "the `profile` of the file to use")
 	flags.StringVar(&f.backend, "backend", "", "`name` of the backend: memory, consul, etcd, nats, redis or any plugin found")
 	flags.StringArrayVar(&f.set, "set", nil, "`key=value` of the configuration, such as session_ttl=10; may be repeated")
-	flags.StringVar(&f.http, "http", "", "`host:port` of the HTTP listener (default 127.0.0.1:8640)")
-	flags.StringVar(&f.grpc, "grpc", "", "`host:port` of the gRPC listener (default 127.0.0.1:8641)")
-	flags.BoolVar(&f.insecure, "insecure", false, "let listeners be reached from other machines without authentication")
 }
 
 // load reads the configuration that the flags choose. One that cannot be read is a usageError.
@@ -47,6 +55,7 @@ func (f *configFlags) load(cmd *cobra.Command) (*config.Loaded, error) {
 	o := config.ProcessOptions()
 	o.Files, o.Environment, o.Set, o.Insecure = f.files, f.environment, f.set, f.insecure
 	o.Flags = map[string]any{}
+	maps.Copy(o.Flags, f.fixed)
 	for flag, key := range map[string]string{"backend": "backend", "http": "server.http", "grpc": "server.grpc"} {
 		if given := cmd.Flags().Lookup(flag); given != nil && given.Changed {
 			o.Flags[key] = given.Value.String()

@@ -1,4 +1,4 @@
-// Command prism-backend-quota is a whole backend in fifty lines: the memory backend, with a
+// Command prism-backend-quota is a whole backend in a hundred lines: the memory backend, with a
 // limit on how many instances it takes. Build it as prism-backend-quota and serve it with
 // prism serve --backend quota --set backend_config.limit=10.
 package main
@@ -6,7 +6,9 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"sync/atomic"
+	"errors"
+	"io"
+	"sync"
 
 	"github.com/marketprism/prism/adapters/pluginrpc"
 	"github.com/marketprism/prism/core"
@@ -16,32 +18,76 @@ import (
 
 type quota struct {
 	ports.Backend // everything that is not below
-	limit, used   atomic.Int64
+	limit         int
+	mu            sync.Mutex // makes counting and writing one step
 }
 
-// Apply refuses what would create one record too many, and passes on the rest.
+// Apply refuses each item that would create one record too many, and passes on the rest.
 func (q *quota) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
-	for _, m := range muts {
-		if m.Put != nil && m.Put.Replaces.IsZero() && q.used.Add(1) > q.limit.Load() {
-			q.used.Add(-1)
-			return nil, core.Invalid("id", m.Put.Record.Key.String(), "the quota is used up; deregister something first")
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	held, err := q.held(ctx)
+	if err != nil {
+		return nil, err
+	}
+	results := make([]ports.MutationResult, len(muts))
+	var passed []ports.Mutation
+	var places []int // of what is passed on
+	for i, m := range muts {
+		if m.Put != nil && m.Put.Replaces.IsZero() && !held[m.Put.Record.Key] {
+			if len(held) >= q.limit {
+				results[i].Err = core.Invalid("id", m.Put.Record.Key.String(), "the quota is used up; deregister something first")
+				continue
+			}
+			held[m.Put.Record.Key] = true
+		}
+		passed, places = append(passed, m), append(places, i)
+	}
+	if len(passed) == 0 {
+		return results, nil
+	}
+	done, err := q.Backend.Apply(ctx, passed)
+	if err != nil {
+		return nil, err
+	}
+	for i, place := range places {
+		results[place] = done[i]
+	}
+	return results, nil
+}
+
+// held lists what is registered: what expired or was removed counts no more.
+func (q *quota) held(ctx context.Context) (map[core.Key]bool, error) {
+	list, err := q.Watch(ctx, ports.WatchRequest{})
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	held := map[core.Key]bool{}
+	for {
+		event, err := list.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return held, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if event.Kind == ports.WatchPut {
+			held[event.Record.Key] = true
 		}
 	}
-	return q.Backend.Apply(ctx, muts)
 }
 
 func open(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
 	var o struct {
 		Namespace string `json:"namespace"`
-		Limit     int64  `json:"limit"`
+		Limit     int    `json:"limit"`
 	}
 	if err := pluginrpc.DecodeOptions(options, &o); err != nil {
 		return nil, err
 	}
 	inner, err := memory.Open(ctx, memory.Options{Namespace: o.Namespace})
-	q := &quota{Backend: inner}
-	q.limit.Store(o.Limit)
-	return q, err
+	return &quota{Backend: inner, limit: o.Limit}, err
 }
 
 func main() {
