@@ -135,6 +135,9 @@ func (c *Cluster) prepare() error {
 				return err
 			}
 		}
+		if usual := usualPorts[c.kind]; c.opts.UsualPort && i == 0 && probe(usual) == nil {
+			n.client = usual
+		}
 		if err := os.MkdirAll(n.dataDir(), 0o700); err != nil {
 			return err
 		}

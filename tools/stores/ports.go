@@ -18,6 +18,9 @@ const loopback = "127.0.0.1"
 // to itself, and any other client's connection may hold it when the server comes back.
 const firstPort, lastPort = 20000, 32000
 
+// usualPorts are those that the stores' own documentation uses.
+var usualPorts = map[Kind]int{Consul: 8500, Etcd: 2379, NATS: 4222, Redis: 6379}
+
 // freePort returns a port that nothing listened on a moment ago, by TCP or UDP.
 func freePort() (int, error) {
 	var last error

@@ -92,6 +92,8 @@ type Options struct {
 	// DataLimit bounds the data in bytes: Redis' maxmemory, etcd's quota, NATS' file storage.
 	// 0 is the store's own default. Consul has no such limit.
 	DataLimit int64
+	// UsualPort gives the first node the port that people know the store by, where that is free.
+	UsualPort bool
 	// Binary is the server to run instead of the pinned one: an older version, say.
 	Binary string
 	// Dir is where data, configuration, certificates and logs go, in a new folder that Close

@@ -248,3 +248,19 @@ func must[T any](value T, err error) func(*testing.T) T {
 		return value
 	}
 }
+
+func TestTheUsualPortIsTakenWhereItIsFree(t *testing.T) {
+	const usual = "127.0.0.1:6379"
+	var config net.ListenConfig
+	somebody, err := config.Listen(t.Context(), "tcp", usual)
+	if err == nil { // else another program has it, who does as well
+		defer somebody.Close()
+	}
+	elsewhere := stores.ForTest(t, stores.Redis, stores.Options{UsualPort: true})
+	assert.NotEqual(t, usual, elsewhere.Addresses()[0])
+	if err == nil {
+		require.NoError(t, somebody.Close())
+		there := stores.ForTest(t, stores.Redis, stores.Options{UsualPort: true})
+		assert.Equal(t, usual, there.Addresses()[0])
+	}
+}

@@ -32,7 +32,7 @@ func run(names []string) (err error) {
 		kinds = append(kinds, stores.Kind(name))
 	}
 	for _, kind := range kinds {
-		c, startErr := stores.Start(ctx, kind, stores.Options{})
+		c, startErr := stores.Start(ctx, kind, stores.Options{UsualPort: true})
 		if startErr != nil {
 			return startErr
 		}
