@@ -127,7 +127,7 @@ func (f *faults) Mend(ctx context.Context) error {
 // streamInUse is the one that was written last: faults are inflicted while one case runs.
 func streamInUse(ctx context.Context, store *stores.Cluster) string {
 	name := ""
-	_ = admin(ctx, store, func(js jetstream.JetStream) error { // without a name, StreamLeader says what is wrong
+	_ = admin(store, func(js jetstream.JetStream) error { // without a name, StreamLeader says what is wrong
 		var latest time.Time
 		list := js.ListStreams(ctx)
 		for info := range list.Info() {
@@ -140,7 +140,7 @@ func streamInUse(ctx context.Context, store *stores.Cluster) string {
 	return name
 }
 
-func admin(ctx context.Context, store *stores.Cluster, do func(js jetstream.JetStream) error) error {
+func admin(store *stores.Cluster, do func(js jetstream.JetStream) error) error {
 	conn, err := nats.Connect(url(store), nats.Timeout(5*time.Second))
 	if err != nil {
 		return err
@@ -163,7 +163,7 @@ func recordSubject(namespace string, k core.Key) string {
 }
 
 func (v vandal) document(ctx context.Context, namespace string, k core.Key) (all map[string]json.RawMessage, err error) {
-	err = admin(ctx, v.store, func(js jetstream.JetStream) error {
+	err = admin(v.store, func(js jetstream.JetStream) error {
 		stream, err := js.Stream(ctx, "PRISM_"+token(namespace))
 		if err != nil {
 			return err
@@ -178,7 +178,7 @@ func (v vandal) document(ctx context.Context, namespace string, k core.Key) (all
 }
 
 func (v vandal) write(ctx context.Context, namespace string, k core.Key, data []byte) error {
-	return admin(ctx, v.store, func(js jetstream.JetStream) error {
+	return admin(v.store, func(js jetstream.JetStream) error {
 		_, err := js.Publish(ctx, recordSubject(namespace, k), data, jetstream.WithMsgID(rand.Text()))
 		return err
 	})

@@ -75,7 +75,7 @@ func (s settings) connect(ctx context.Context, log *slog.Logger) (*connection, e
 	var err error
 	c.Conn, err = nats.Connect(strings.Join(servers, ","), append(opts, s.login...)...)
 	if !release() && err == nil {
-		c.Conn.Close()
+		c.Close()
 		err = ctx.Err()
 	}
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *connection) Dial(network, address string) (net.Conn, error) {
 // close ends the connection and waits for its goroutines to have nothing more to say.
 func (c *connection) close() {
 	c.end()
-	c.Conn.Close()
+	c.Close()
 }
 
 // watching is a context for a request to a subject, which ends when the server says that it is
@@ -155,13 +155,22 @@ func (s settings) connectProblem(err error) error {
 	case errors.Is(err, nats.ErrSecureConnWanted):
 		return problem("the server has no TLS; use nats:// there")
 	}
-	if said := backendkit.TLSProblem(err); said != "" {
+	said := backendkit.TLSProblem(err)
+	switch {
+	case said != "" && s.tls == nil: // the client follows a server that asks for TLS
+		return problem("the server asks for TLS; use tls:// there")
+	case said != "":
 		return problem("%s", said)
-	}
-	if s.tls != nil && (strings.Contains(text, "tls:") || strings.Contains(text, "EOF") || strings.Contains(text, "reset by peer")) {
+	case s.tls != nil && !isDial(err): // in TLS 1.3 a server may refuse a certificate after the handshake
 		return problem("the TLS connection failed (%s); look at %s and %s", bare(err), backendkit.OptionField("cert_file"), backendkit.OptionField("ca_file"))
 	}
 	return problem("cannot connect (%s); is NATS running there?", bare(err))
+}
+
+// isDial reports whether not even TCP was connected, or nothing was answered.
+func isDial(err error) bool {
+	op, network := errors.AsType[*net.OpError](err)
+	return network && op.Op == "dial" || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoServers) || network && op.Timeout()
 }
 
 // bare is an error without the address, which the message has already.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,11 @@ const (
 	codeMaxBytesRequired    = 10113
 	codeReplicasTooMany     = 10052 // a wrong configuration, too many replicas among them
 )
+
+// transientCodes are answers of a server that has no leader to ask, or is still at it.
+var transientCodes = []jetstream.ErrorCode{
+	codeClusterUnavailable, codeNotLeader, codeDuplicateInProgress, codeStreamOffline, jetstream.JSErrCodeJetStreamNotEnabled,
+}
 
 // errStreamGone says that the stream is not there: the store was wiped, or it was removed.
 var errStreamGone = errors.New("the stream is gone")
@@ -73,7 +79,7 @@ func known(err error) (sentence string, as error) {
 	if !ok {
 		return "", nil
 	}
-	switch api.ErrorCode {
+	switch uint16(api.ErrorCode) {
 	case codeAccountResources, codeInsufficient, codeStorageResources, codeMemoryResources, codeStoreFailed:
 		return fmt.Sprintf("its storage is used up, so it takes no writes (%s); free some, or raise max_file_store or the account's limits", api.Description), ports.ErrUnavailable
 	case codeMaximumStreams:
@@ -99,6 +105,7 @@ func violated(err error) string {
 	return words
 }
 
+// hasSentinel reports whether an error, which may be nil, is one of the contract's.
 func hasSentinel(err error) bool {
 	for _, s := range []error{
 		ports.ErrInvalid, ports.ErrNotFound, ports.ErrConflict, ports.ErrUnsupported, ports.ErrUnavailable, ports.ErrPermission,
@@ -130,11 +137,7 @@ func isTransient(err error) bool {
 		}
 	}
 	if api, ok := errors.AsType[*jetstream.APIError](err); ok {
-		switch api.ErrorCode {
-		case codeClusterUnavailable, codeNotLeader, codeDuplicateInProgress, codeStreamOffline, jetstream.JSErrCodeJetStreamNotEnabled:
-			return true
-		}
-		return false
+		return slices.Contains(transientCodes, api.ErrorCode)
 	}
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, jetstream.ErrJetStreamNotEnabled)

@@ -72,7 +72,8 @@ func (l layout) key(subject string) (core.Key, bool) {
 	service, one := backendkit.Unescape(first)
 	id, two := backendkit.Unescape(second)
 	key := core.Key{Service: service, ID: id}
-	return key, ok && one && two && key.Validate() == nil
+	// Others may write what escaping never gives: it is no second subject of a key.
+	return key, ok && one && two && key.Validate() == nil && l.record(key) == subject
 }
 
 // sessionID reads the id of a session's subject; false for anything else.
@@ -81,8 +82,9 @@ func (l layout) sessionID(subject string) (ports.SessionID, bool) {
 	if !ok {
 		return "", false
 	}
-	id, ok := backendkit.Unescape(rest)
-	return ports.SessionID(id), ok
+	name, ok := backendkit.Unescape(rest)
+	id := ports.SessionID(name)
+	return id, ok && l.session(id) == subject
 }
 
 const (

@@ -34,14 +34,14 @@ type mirror struct {
 	caughtUp bool       // the position has passed what stood when the reading began
 	turn     int        // counts what only a snapshot shows
 	live     map[core.Key]*entry
-	log      []*entry // by sequence; those that are not live any more go now and then
-	dropped  uint64   // the highest sequence of a deletion that was forgotten
-	floor    uint64   // no earlier cursor is resumed
-	proven   uint64   // the stream's last sequence, when it was last asked
-	proofs   int      // how often it was asked in this life
+	log      []*entry      // by sequence; those that are not live any more go now and then
+	dropped  uint64        // the highest sequence of a deletion that was forgotten
+	floor    uint64        // no earlier cursor is resumed
+	proven   uint64        // the stream's last sequence, when it was last asked
+	proofs   int           // how often it was asked in this life
 	changed  chan struct{} // closed at the next change
 
-	reread   map[core.Key]struct{} // keys seen since the reading began anew; nil when it did not
+	reread   map[core.Key]struct{}        // keys seen since the reading began anew; nil when it did not
 	sessions map[ports.SessionID]struct{} // those that are open
 	under    map[ports.SessionID]map[core.Key]*entry
 	sweeps   map[ports.SessionID]time.Time // when to look what an ended session left
@@ -331,7 +331,7 @@ type view struct {
 	position, proven uint64
 	proofs, turn     int
 	dropped          uint64
-	entries          []*entry      // the first after what was asked for, by sequence
+	entries          []*entry        // the first after what was asked for, by sequence
 	changed          <-chan struct{} // closed when there is more to see
 }
 

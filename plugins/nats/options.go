@@ -61,9 +61,9 @@ func Schema() []ports.Option {
 type settings struct {
 	names    layout
 	servers  []*url.URL
-	tls      *tls.Config  // nil for nats://
+	tls      *tls.Config   // nil for nats://
 	login    []nats.Option // none or one
-	logsIn   string       // the option that says how, for messages
+	logsIn   string        // the option that says how, for messages
 	replicas int
 }
 

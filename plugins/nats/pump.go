@@ -162,12 +162,12 @@ func (f *following) control(msg *nats.Msg) error {
 			return err
 		}
 	}
-	sent, err := strconv.ParseUint(msg.Header.Get("Nats-Last-Consumer"), 10, 64)
-	if err != nil {
-		return nil // a question
+	last := msg.Header.Get("Nats-Last-Consumer")
+	if last == "" { // a question
+		return nil
 	}
-	if sent != f.received {
-		return fmt.Errorf("%d of %d messages of the consumer came: %w", f.received, sent, ports.ErrUnavailable)
+	if sent, err := strconv.ParseUint(last, 10, 64); err != nil || sent != f.received {
+		return fmt.Errorf("%d of %s messages of the consumer came: %w", f.received, last, ports.ErrUnavailable)
 	}
 	if upTo, err := strconv.ParseUint(msg.Header.Get("Nats-Last-Stream"), 10, 64); err == nil {
 		f.backend.mirror.moveTo(upTo)

@@ -6,7 +6,6 @@ package nats
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -51,7 +50,7 @@ func (m *message) marker() bool { return m.header.Get(jetstream.MarkerReasonHead
 // get reads what stands at a subject from the stream's leader; nil for nothing.
 func (r *remote) get(ctx context.Context, subject string) (*message, error) {
 	var got *message
-	err := r.ask(ctx, fmt.Sprintf("$JS.API.STREAM.MSG.GET.%s", r.names.stream), func(ctx context.Context) error {
+	err := r.ask(ctx, "$JS.API.STREAM.MSG.GET."+r.names.stream, func(ctx context.Context) error {
 		stream, err := r.handle(ctx)
 		if err != nil {
 			return err
@@ -69,10 +68,12 @@ func (r *remote) get(ctx context.Context, subject string) (*message, error) {
 	return got, err
 }
 
+func (r *remote) infoSubject() string { return "$JS.API.STREAM.INFO." + r.names.stream }
+
 // info asks the stream's leader how far it is.
 func (r *remote) info(ctx context.Context) (*jetstream.StreamInfo, error) {
 	var info *jetstream.StreamInfo
-	err := r.ask(ctx, fmt.Sprintf("$JS.API.STREAM.INFO.%s", r.names.stream), func(ctx context.Context) error {
+	err := r.ask(ctx, r.infoSubject(), func(ctx context.Context) error {
 		stream, err := r.handle(ctx)
 		if err == nil {
 			info, err = stream.Info(ctx)
@@ -89,7 +90,8 @@ type write struct {
 	ttl      time.Duration // in whole seconds; 0: it stays
 	expected uint64        // what stands at the subject; 0: nothing
 	anyway   bool          // whatever stands there
-	id       string        // the same for each attempt: NATS carries it out once
+	id       string        // the same for each attempt, so that it is carried out once
+	repeated bool          // an earlier attempt may have been carried out
 }
 
 // publish writes and returns the message's sequence. backendkit.ErrStale: something else
@@ -107,6 +109,14 @@ func (r *remote) publish(ctx context.Context, w write) (uint64, error) {
 	var seq uint64
 	err := r.ask(ctx, w.subject, func(ctx context.Context) error {
 		ack, err := r.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
+		if isStale(err) && w.repeated {
+			// A server alone looks at what is expected before it looks for the message's id.
+			if stands, _ := r.get(ctx, w.subject); stands != nil && stands.header.Get(nats.MsgIdHdr) == w.id {
+				seq = stands.seq
+				return nil
+			}
+		}
+		w.repeated = true
 		switch {
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
 			if _, gone := r.info(ctx); errors.Is(gone, errStreamGone) {
@@ -185,7 +195,12 @@ func (r *remote) handle(ctx context.Context) (jetstream.Stream, error) {
 	if stream != nil {
 		return stream, nil
 	}
+	ctx, done := r.conn.watching(ctx, r.infoSubject())
+	defer done()
 	stream, err := r.js.Stream(ctx, r.names.stream)
+	if cause := context.Cause(ctx); err != nil && hasSentinel(cause) {
+		return nil, cause
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +222,7 @@ func (r *remote) forget() {
 
 // create makes the stream where it is not there. Who is second finds it made.
 func (r *remote) create(ctx context.Context) error {
-	return r.ask(ctx, fmt.Sprintf("$JS.API.STREAM.CREATE.%s", r.names.stream), func(ctx context.Context) error {
+	return r.ask(ctx, "$JS.API.STREAM.CREATE."+r.names.stream, func(ctx context.Context) error {
 		if _, err := r.handle(ctx); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return err
 		}

@@ -36,6 +36,11 @@ type session struct {
 	doc  sessionJSON
 }
 
+// openable reports whether an id could ever have been opened, and so be a part of a subject.
+func openable(id ports.SessionID) bool {
+	return core.ValidateName("session", string(id)) == nil
+}
+
 // ttl is what was granted.
 func (s session) ttl() time.Duration { return time.Duration(s.doc.TTL) * time.Second }
 
@@ -172,8 +177,8 @@ const (
 
 // renew starts a session's TTL anew and returns it; 0 when the session is gone.
 func (b *Backend) renew(ctx context.Context, id ports.SessionID) (time.Duration, error) {
-	if core.ValidateName("session", string(id)) != nil {
-		return 0, nil // no such id was ever opened
+	if !openable(id) {
+		return 0, nil
 	}
 	for {
 		last, known := b.held.get(id)
@@ -224,8 +229,8 @@ func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
 	if err := b.enter(ctx); err != nil {
 		return fmt.Errorf("close session %s: %w", id, err)
 	}
-	if core.ValidateName("session", string(id)) != nil {
-		return nil // no such id was ever opened
+	if !openable(id) {
+		return nil
 	}
 	if err := b.closeSession(ctx, id); err != nil {
 		return fmt.Errorf("close session %s: %w", id, b.closedOr(err))

@@ -61,7 +61,7 @@ func (t table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendk
 		subjects = append(subjects, t.names.record(w.Key))
 	}
 	for _, w := range wanted {
-		if _, asked := sessions[w.Session]; w.Session != "" && !asked {
+		if _, asked := sessions[w.Session]; openable(w.Session) && !asked {
 			sessions[w.Session] = len(subjects)
 			subjects = append(subjects, t.names.session(w.Session))
 		}
@@ -73,8 +73,8 @@ func (t table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendk
 	loaded := make([]backendkit.Loaded, len(wanted))
 	for i, w := range wanted {
 		loaded[i] = now.interpret(w.Key, got[i])
-		if w.Session != "" {
-			loaded[i].SessionOpen = readSession(got[sessions[w.Session]]).open
+		if at, asked := sessions[w.Session]; asked {
+			loaded[i].SessionOpen = readSession(got[at]).open
 		}
 	}
 	return loaded, nil
