@@ -135,6 +135,9 @@ func (b *Backend) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if has := info.Config.Replicas; has != b.remote.replicas {
+		b.log.Warn("the stream lies on another number of servers than "+backendkit.OptionField("replicas")+" says; change it with nats stream edit", "stream", b.names.stream, "has", has, "replicas", b.remote.replicas)
+	}
 	floor := info.State.LastSeq
 	if err := b.mirror.reach(ctx, now, floor); err != nil {
 		if why := b.pumpProblem.Load(); why != nil {
