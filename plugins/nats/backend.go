@@ -139,7 +139,8 @@ func (b *Backend) check(ctx context.Context) error {
 		b.log.Warn("the stream lies on another number of servers than "+backendkit.OptionField("replicas")+" says; change it with nats stream edit", "stream", b.names.stream, "has", has, "replicas", b.remote.replicas)
 	}
 	floor := info.State.LastSeq
-	if err := b.mirror.reach(ctx, now, floor); err != nil {
+	// That the stream can be followed is enough: watches wait until it was.
+	if err := b.mirror.reach(ctx, now, 1); err != nil {
 		if why := b.pumpProblem.Load(); why != nil {
 			return fail(*why)
 		}

@@ -86,20 +86,34 @@ func (m *mirror) begin(now *life, whole bool) uint64 {
 	return m.position + 1
 }
 
-// caughtUpAt says that the position has passed what stood when the reading began: what is not under
-// an open session now was left by one.
-func (m *mirror) caughtUpAt(last uint64) {
+// unseen are the entries up to a sequence that did not come while the stream was read again: they
+// are gone, or were replaced further on.
+func (m *mirror) unseen(last uint64) []*entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.caughtUp = true
-	if m.reread != nil {
-		for key, e := range m.live {
-			if _, stands := m.reread[key]; !stands && e.seq <= last {
-				m.remove(e)
-				m.turn++
-			}
+	if m.reread == nil {
+		return nil
+	}
+	var missing []*entry
+	for key, e := range m.live {
+		if _, stands := m.reread[key]; !stands && e.seq <= last {
+			missing = append(missing, e)
 		}
-		m.reread = nil
+	}
+	return missing
+}
+
+// caughtUpNow says that what stood when the reading began was taken, and what of the mirror is gone. What
+// is not under an open session now was left by one.
+func (m *mirror) caughtUpNow(gone []*entry) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.caughtUp, m.reread = true, nil
+	for _, e := range gone {
+		if m.live[e.key] == e {
+			m.remove(e)
+			m.turn++
+		}
 	}
 	for id := range m.under {
 		if _, open := m.sessions[id]; !open {
@@ -279,13 +293,6 @@ func (m *mirror) stands(e *entry) bool {
 	return m.live[e.key] == e
 }
 
-// at is the position.
-func (m *mirror) at() uint64 {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.position
-}
-
 // setFloor refuses to resume cursors of before this process.
 func (m *mirror) setFloor(n uint64) {
 	m.mu.Lock()
@@ -338,11 +345,14 @@ type view struct {
 // viewEntries is how many entries a view has at most.
 const viewEntries = 256
 
-// after is the mirror beyond a sequence.
-func (m *mirror) after(seq uint64) view {
+// after is the mirror beyond a sequence, with entries if they are asked for.
+func (m *mirror) after(seq uint64, entries bool) view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	v := view{life: m.life, position: m.position, proven: m.proven, proofs: m.proofs, turn: m.turn, dropped: m.dropped, changed: m.changed}
+	if !entries {
+		return v
+	}
 	at, _ := slices.BinarySearchFunc(m.log, seq+1, bySequence)
 	for ; at < len(m.log) && len(v.entries) < viewEntries; at++ {
 		if e := m.log[at]; m.live[e.key] == e {

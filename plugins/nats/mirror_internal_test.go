@@ -100,10 +100,10 @@ func TestTheLatestOfEachKeyInOrder(t *testing.T) {
 		m.takeRecord(recordAt(seq, string(rune('a'+seq%5)), "s"), false)
 	}
 	m.takeRecord(tombAt(5000, "a"), false)
-	assert.Equal(t, []uint64{4996, 4997, 4998, 4999, 5000}, sequences(m.after(0).entries))
-	assert.Equal(t, []uint64{4999, 5000}, sequences(m.after(4998).entries))
+	assert.Equal(t, []uint64{4996, 4997, 4998, 4999, 5000}, sequences(m.after(0, true).entries))
+	assert.Equal(t, []uint64{4999, 5000}, sequences(m.after(4998, true).entries))
 	assert.Equal(t, []uint64{4996, 4997, 4998, 4999}, sequences(m.all().entries), "without the deletion")
-	assert.Equal(t, uint64(5000), m.after(0).position)
+	assert.Equal(t, uint64(5000), m.after(0, true).position)
 	assert.Less(t, len(m.log), 1100, "what was replaced goes")
 }
 
@@ -113,14 +113,14 @@ func TestFadedTombstones(t *testing.T) {
 	m := reading(now)
 	m.takeRecord(tombAt(5, "a"), false)
 	m.takeRecord(marker(9, "a"), true)
-	assert.Empty(t, m.after(0).entries)
-	assert.Equal(t, uint64(9), m.at())
+	assert.Empty(t, m.after(0, true).entries)
+	assert.Equal(t, uint64(9), m.after(0, false).position)
 	assert.Equal(t, forgotten, m.resumable(now, now.revision(4), 9))
 	assert.Empty(t, m.resumable(now, now.revision(5), 9))
 	// A marker where a record stood: something gave that a TTL, and nobody knows why.
 	m.takeRecord(recordAt(10, "b", "s"), false)
 	m.takeRecord(marker(11, "b"), true)
-	entries := m.after(9).entries
+	entries := m.after(9, true).entries
 	require.Len(t, entries, 1)
 	assert.Equal(t, ports.Tombstone{
 		Key: entries[0].key, Generation: core.Generation{N: 10, Random: "r"}, Session: "s", Cause: core.CauseUnknown, Revision: core.Revision{Epoch: "e", N: 11},
@@ -150,17 +150,20 @@ func TestReadingAgain(t *testing.T) {
 	for seq, id := range map[uint64]string{5: "stays", 6: "lost", 7: "newer"} {
 		m.takeRecord(recordAt(seq, id, "s"), false)
 	}
-	m.caughtUpAt(7)
+	m.caughtUpNow(nil)
 	assert.Equal(t, uint64(8), m.begin(now, false), "on from where it was")
-	before := m.after(0).turn
+	before := m.after(0, true).turn
 	assert.Equal(t, uint64(1), m.begin(now, true))
 	m.takeRecord(recordAt(3, "revived", "ended"), false)
 	m.takeRecord(recordAt(5, "stays", "s"), false)
 	m.takeRecord(recordAt(7, "newer", "s"), false)
 	m.takeRecord(recordAt(8, "added", "s"), false)
-	m.caughtUpAt(8)
-	assert.Equal(t, []uint64{3, 5, 7, 8}, sequences(m.after(0).entries))
-	assert.Equal(t, 2, m.after(0).turn-before, "one came back, one is gone")
+	missing := m.unseen(8)
+	assert.Equal(t, []uint64{6}, sequences(missing))
+	m.caughtUpNow(missing)
+	assert.Equal(t, []uint64{3, 5, 7, 8}, sequences(m.after(0, true).entries))
+	assert.Empty(t, m.unseen(8), "until it is read again")
+	assert.Equal(t, 2, m.after(0, true).turn-before, "one came back, one is gone")
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	assert.Contains(t, m.sweeps, ports.SessionID("ended"))
@@ -180,7 +183,7 @@ func TestWhenToLookAfterASession(t *testing.T) {
 	ends := func(closed bool) session { return session{seq: 9, doc: sessionJSON{Closed: closed}} }
 	_, is := planned(func(m *mirror) {
 		m.takeRecord(recordAt(5, "a", "s"), false)
-		m.caughtUpAt(5)
+		m.caughtUpNow(nil)
 	})
 	assert.False(t, is, "it is open")
 	_, is = planned(func(m *mirror) {
@@ -189,27 +192,27 @@ func TestWhenToLookAfterASession(t *testing.T) {
 	})
 	assert.False(t, is, "until all was read, it may have been renewed further on")
 	at, is := planned(func(m *mirror) {
-		m.caughtUpAt(1)
+		m.caughtUpNow(nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(false))
 	})
 	assert.True(t, is)
 	assert.Less(t, at, spreadMost)
 	at, is = planned(func(m *mirror) {
-		m.caughtUpAt(1)
+		m.caughtUpNow(nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(true))
 	})
 	assert.True(t, is)
 	assert.Greater(t, at, closersTime/2, "first it is the closer's turn")
 	_, is = planned(func(m *mirror) {
-		m.caughtUpAt(1)
+		m.caughtUpNow(nil)
 		m.takeSession("s", ends(false))
 		m.takeRecord(recordAt(10, "late", "s"), false)
 	})
 	assert.True(t, is, "a Put that came after the end")
 	_, is = planned(func(m *mirror) {
-		m.caughtUpAt(1)
+		m.caughtUpNow(nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(false))
 		m.takeRecord(tombAt(10, "a"), false)

@@ -66,19 +66,22 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 		return err
 	}
 	last := info.State.LastSeq
-	sub, err := b.consume(start, b.mirror.begin(now, whole))
+	from := b.mirror.begin(now, whole)
+	sub, err := b.consume(start, from)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // it is only forgotten
-	f := &following{backend: b, sub: sub, life: now, last: last}
-	f.passed()
+	f := &following{backend: b, life: now, last: last}
+	if err := f.passed(ctx, from-1); err != nil {
+		return err
+	}
 	for {
 		wait, done := context.WithTimeout(ctx, heartbeatLimit)
 		msg, err := sub.NextMsgWithContext(wait)
 		done()
 		if err == nil {
-			err = f.take(msg)
+			err = f.take(ctx, msg)
 		}
 		switch {
 		case err == nil:
@@ -123,7 +126,6 @@ func (b *Backend) consume(ctx context.Context, from uint64) (*nats.Subscription,
 // following is one consumer's account.
 type following struct {
 	backend  *Backend
-	sub      *nats.Subscription
 	life     *life
 	last     uint64 // of the stream, before the consumer was made
 	received uint64 // messages of the consumer
@@ -131,10 +133,10 @@ type following struct {
 }
 
 // take takes one message of the consumer.
-func (f *following) take(msg *nats.Msg) error {
+func (f *following) take(ctx context.Context, msg *nats.Msg) error {
 	b := f.backend
 	if msg.Header.Get("Status") == "100" {
-		return f.control(msg)
+		return f.control(ctx, msg)
 	}
 	meta, err := msg.Metadata()
 	if err != nil {
@@ -147,12 +149,11 @@ func (f *following) take(msg *nats.Msg) error {
 	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, data: msg.Data, header: msg.Header}); err != nil {
 		return err
 	}
-	f.passed()
-	return nil
+	return f.passed(ctx, meta.Sequence.Stream)
 }
 
 // control takes a message of the consumer itself: a heartbeat, or a question whether all came.
-func (f *following) control(msg *nats.Msg) error {
+func (f *following) control(ctx context.Context, msg *nats.Msg) error {
 	reply := msg.Reply
 	if reply == "" {
 		reply = msg.Header.Get("Nats-Consumer-Stalled")
@@ -171,17 +172,37 @@ func (f *following) control(msg *nats.Msg) error {
 	}
 	if upTo, err := strconv.ParseUint(msg.Header.Get("Nats-Last-Stream"), 10, 64); err == nil {
 		f.backend.mirror.moveTo(upTo)
-		f.passed()
+		return f.passed(ctx, upTo)
 	}
 	return nil
 }
 
-// passed tells the mirror, once, when all that stood at the beginning was taken.
-func (f *following) passed() {
-	if !f.caughtUp && f.backend.mirror.at() >= f.last {
-		f.caughtUp = true
-		f.backend.mirror.caughtUpAt(f.last)
+// passed tells the mirror, once, when this consumer has passed what stood at the beginning.
+func (f *following) passed(ctx context.Context, upTo uint64) error {
+	if f.caughtUp || upTo < f.last {
+		return nil
 	}
+	f.caughtUp = true
+	b := f.backend
+	missing := b.mirror.unseen(f.last)
+	var gone []*entry
+	if len(missing) > 0 { // rare, so the leader is asked about each
+		subjects := make([]string, len(missing))
+		for i, e := range missing {
+			subjects[i] = b.names.record(e.key)
+		}
+		_, stands, err := b.read(ctx, subjects...)
+		if err != nil {
+			return err
+		}
+		for i, e := range missing {
+			if stands[i] == nil {
+				gone = append(gone, e)
+			}
+		}
+	}
+	b.mirror.caughtUpNow(gone)
+	return nil
 }
 
 // takeMessage takes what stands at a subject into the mirror.

@@ -326,3 +326,55 @@ func TestWhatStandsInTheStream(t *testing.T) {
 	assert.Equal(t, "operator", doc["cause"])
 	assert.Equal(t, "3660", ttl, "an hour and more")
 }
+
+// A server that comes back is read from its beginning: what is still there is no change.
+func TestAServerThatComesBackIsNoChange(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	b := open(t, store, prismnats.Options{})
+	session(t, b, "s", time.Hour)
+	for i := range 50 {
+		put(t, b, record(fmt.Sprintf("a-%d", i), "s"), core.Generation{})
+	}
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	for range 3 {
+		require.NoError(t, store.Restart(within(t)))
+		rec := put(t, b, record("after-"+core.Generation{}.Next().Random, "s"), core.Generation{})
+		events := until(t, w, func(ev ports.WatchEvent) bool {
+			return ev.Kind == ports.WatchBookmark && ev.Cursor.N >= rec.Revision.N
+		})
+		puts := 0
+		for _, ev := range events {
+			if ev.Kind == ports.WatchPut {
+				puts++
+			}
+			assert.Contains(t, []ports.WatchKind{ports.WatchPut, ports.WatchBookmark}, ev.Kind, "%+v", ev)
+		}
+		assert.Equal(t, 1, puts)
+	}
+	found, err := b.Get(within(t), []core.Key{{Service: "api", ID: "a-0"}, {Service: "api", ID: "a-49"}})
+	require.NoError(t, err)
+	assert.NotNil(t, found[0].Record)
+	assert.NotNil(t, found[1].Record)
+}
+
+// What somebody purged by hand shows once the stream is read again.
+func TestWhatWasPurgedShowsAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	b := open(t, store, prismnats.Options{})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	stays := put(t, b, record("b", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	stream, err := raw(t, store).Stream(within(t), streamName)
+	require.NoError(t, err)
+	require.NoError(t, stream.Purge(within(t), jetstream.WithPurgeSubject(recordSubject(namespace, rec.Key))))
+	require.NoError(t, store.Restart(within(t)))
+	until(t, w, is(ports.WatchReset))
+	events := until(t, w, is(ports.WatchSynced))
+	require.Len(t, events, 2)
+	assert.Equal(t, stays, events[0].Record)
+}

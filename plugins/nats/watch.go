@@ -46,7 +46,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	slices.Sort(services)
 	w := &watch{backend: b, services: slices.Compact(services), follow: req.Follow, life: now, needed: last, sent: req.Cursor.N}
 	reset := b.mirror.resumable(now, req.Cursor, last)
-	w.turn = b.mirror.after(last).turn
+	w.turn = b.mirror.after(last, false).turn
 	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
 		w.feed = to
 		return w.run(ctx, reset)
@@ -78,7 +78,7 @@ func (b *Backend) reached(ctx context.Context) (*life, uint64, error) {
 // run goes on until the reader has enough. A store that is away is waited for.
 func (w *watch) run(ctx context.Context, reset string) error {
 	for {
-		v := w.backend.mirror.after(w.sent)
+		v := w.backend.mirror.after(w.sent, reset == "")
 		switch {
 		case v.life != w.life:
 			if w.backend.life.Load() != w.life {
