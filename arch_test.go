@@ -74,6 +74,11 @@ var rooms = []room{
 		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/etcd/cmd/prism-backend-etcd", uses: []string{"adapters/pluginrpc", "plugins/etcd"}},
+	{
+		path: "plugins/nats", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
+		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+	},
+	{path: "plugins/nats/cmd/prism-backend-nats", uses: []string{"adapters/pluginrpc", "plugins/nats"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -195,13 +196,15 @@ func (st *stream) ordered(k core.Key, r core.Revision, must func(bool, string)) 
 // agrees asks that the stream's account of keys is what Get finds.
 func (st *stream) agrees(b ports.Backend, keys ...core.Key) {
 	st.s.Helper()
-	for i, found := range st.s.get(b, keys...) {
-		seen := st.records[keys[i]]
-		if found.Record == nil {
-			st.s.must(seen == nil, "the stream has seen that "+keys[i].String()+" is gone", seen, found)
-			continue
+	for some := range slices.Chunk(keys, ports.MaxBatch) {
+		for i, found := range st.s.get(b, some...) {
+			seen := st.records[some[i]]
+			if found.Record == nil {
+				st.s.must(seen == nil, "the stream has seen that "+some[i].String()+" is gone", seen, found)
+				continue
+			}
+			st.s.must(seen != nil, "the stream has seen "+show(found.Record), st.deleted[some[i]], st.since(0, some[i]))
+			st.s.mustEqual(seen, found.Record, "the stream")
 		}
-		st.s.must(seen != nil, "the stream has seen "+show(found.Record), st.deleted[keys[i]], st.since(0, keys[i]))
-		st.s.mustEqual(seen, found.Record, "the stream")
 	}
 }

@@ -1,0 +1,207 @@
+package nats_test
+
+// conformance_test.go: the suite over the backend in three ways, and what the backend claims.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/conformance/ways"
+	"github.com/marketprism/prism/core"
+	prismnats "github.com/marketprism/prism/plugins/nats"
+	"github.com/marketprism/prism/ports"
+	"github.com/marketprism/prism/tools/stores"
+)
+
+// Pinned: a backend that claims less is asked for less.
+func TestClaims(t *testing.T) {
+	want := ports.Info{
+		Name: "nats", Version: "1.0.0",
+		Capabilities: ports.Capabilities{Replicated: true, Durable: true, MultiHost: true},
+		Limits:       ports.Limits{MaxExpiryDelay: 2500 * time.Millisecond, MinSessionTTL: time.Second},
+	}
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	assert.Equal(t, want, prismnats.Info())
+	for name, h := range map[string]conformance.Harness{"in process": inProcess(store), "over the wire": overTheWire(store), "launched": launched(t, store, 1)} {
+		b, err := h.Open(t.Context(), "prism")
+		require.NoError(t, err, name)
+		assert.Equal(t, want, b.Info(), name)
+		require.NoError(t, b.Close(), name)
+	}
+}
+
+func TestConformanceInProcess(t *testing.T) {
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	conformance.Test(t, func(*testing.T) conformance.Harness { return inProcess(store) })
+}
+
+func TestConformanceOverTheWire(t *testing.T) {
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	conformance.Test(t, func(*testing.T) conformance.Harness { return overTheWire(store) })
+}
+
+// The launched program has three servers, which are broken in every way.
+func TestConformanceLaunched(t *testing.T) {
+	store := stores.ForTest(t, stores.NATS, stores.Options{Nodes: 3, Proxied: true})
+	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store, 3) })
+}
+
+func url(store *stores.Cluster) string { return strings.Join(store.URLs(), ",") }
+
+func options(store *stores.Cluster, replicas int) ways.Options {
+	return func(string) map[string]any { return map[string]any{"url": url(store), "replicas": replicas} }
+}
+
+func inProcess(store *stores.Cluster) conformance.Harness {
+	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		return prismnats.Open(ctx, prismnats.Options{Namespace: namespace, URL: url(store)})
+	}), vandal{store})
+}
+
+func overTheWire(store *stores.Cluster) conformance.Harness {
+	return ways.WithVandal(ways.OverTheWire(prismnats.Plugin(), options(store, 1)), vandal{store})
+}
+
+func launched(t *testing.T, store *stores.Cluster, replicas int) conformance.Harness {
+	t.Helper()
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "nats", options(store, replicas)), &faults{store: store}), vandal{store})
+}
+
+// faults breaks the servers. It implements conformance.Faults.
+type faults struct {
+	store  *stores.Cluster
+	leader int // the node that was taken
+	broken conformance.Fault
+}
+
+func (f *faults) CanInflict(conformance.Fault) bool { return true }
+
+func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) (err error) {
+	f.broken = fault
+	switch fault {
+	case conformance.FaultStop:
+		return f.store.Stop(ctx)
+	case conformance.FaultPause:
+		return f.store.Pause()
+	case conformance.FaultCut:
+		return f.store.Cut(stores.Blackholed)
+	case conformance.FaultWipe:
+		return f.store.Wipe(ctx)
+	case conformance.FaultLeader:
+		if f.leader, err = f.store.StreamLeader(ctx, streamInUse(ctx, f.store)); err != nil {
+			return err
+		}
+		return f.store.KillNode(f.leader)
+	}
+	return fmt.Errorf("the fault %q is not known", fault)
+}
+
+func (f *faults) Mend(ctx context.Context) error {
+	fault := f.broken
+	f.broken = ""
+	switch fault {
+	case conformance.FaultStop:
+		return f.store.Start(ctx)
+	case conformance.FaultPause:
+		return f.store.Resume()
+	case conformance.FaultCut:
+		return f.store.Mend()
+	case conformance.FaultLeader:
+		return f.store.StartNode(ctx, f.leader)
+	case conformance.FaultWipe:
+	}
+	return nil
+}
+
+// streamInUse is the one that was written last: faults are inflicted while one case runs.
+func streamInUse(ctx context.Context, store *stores.Cluster) string {
+	name := ""
+	_ = admin(store, func(js jetstream.JetStream) error { // without a name, StreamLeader says what is wrong
+		var latest time.Time
+		list := js.ListStreams(ctx)
+		for info := range list.Info() {
+			if info.State.LastTime.After(latest) {
+				name, latest = info.Config.Name, info.State.LastTime
+			}
+		}
+		return list.Err()
+	})
+	return name
+}
+
+func admin(store *stores.Cluster, do func(js jetstream.JetStream) error) error {
+	conn, err := nats.Connect(url(store), nats.Timeout(5*time.Second))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err
+	}
+	return do(js)
+}
+
+// vandal writes into NATS past the backend. It implements conformance.Vandal.
+type vandal struct{ store *stores.Cluster }
+
+func token(name string) string { return strings.ReplaceAll(name, ".", "=2E") }
+
+func recordSubject(namespace string, k core.Key) string {
+	return "prism." + token(namespace) + ".r." + token(k.Service) + "." + token(k.ID)
+}
+
+func (v vandal) document(ctx context.Context, namespace string, k core.Key) (all map[string]json.RawMessage, err error) {
+	err = admin(v.store, func(js jetstream.JetStream) error {
+		stream, err := js.Stream(ctx, "PRISM_"+token(namespace))
+		if err != nil {
+			return err
+		}
+		msg, err := stream.GetLastMsgForSubject(ctx, recordSubject(namespace, k))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(msg.Data, &all)
+	})
+	return all, err
+}
+
+func (v vandal) write(ctx context.Context, namespace string, k core.Key, data []byte) error {
+	return admin(v.store, func(js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, recordSubject(namespace, k), data, jetstream.WithMsgID(rand.Text()))
+		return err
+	})
+}
+
+func (v vandal) Corrupt(ctx context.Context, namespace string, k core.Key) error {
+	return v.write(ctx, namespace, k, []byte("\x00 no record"))
+}
+
+func (v vandal) AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
+	all, err := v.document(ctx, namespace, k)
+	if err != nil {
+		return err
+	}
+	all[field] = value
+	doc, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	return v.write(ctx, namespace, k, doc)
+}
+
+func (v vandal) Field(ctx context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
+	all, err := v.document(ctx, namespace, k)
+	return all[field], err
+}

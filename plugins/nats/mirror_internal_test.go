@@ -1,0 +1,280 @@
+package nats
+
+// mirror_internal_test.go: subjects, versions and the copy of the namespace, without a server.
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+func TestSubjectsOfNamesAreTheirOwn(t *testing.T) {
+	t.Parallel()
+	names := []string{"a", "a.", "a..", "a.b", "a-b", "a_b", "ab", "A", "0", "r", "s", "epoch", strings.Repeat("n.", core.MaxName/2)}
+	seen := make(map[string]bool)
+	for _, namespace := range []string{"prism", "prism.r", "prism.r.a", "prismx"} {
+		l, err := newLayout(namespace)
+		require.NoError(t, err)
+		for _, service := range names {
+			for _, id := range names {
+				key := core.Key{Service: service, ID: id}
+				subject := l.record(key)
+				assert.False(t, seen[subject], subject)
+				seen[subject] = true
+				assert.Equal(t, 4, strings.Count(subject, "."), "five tokens: %s", subject)
+				back, ok := l.key(subject)
+				assert.True(t, ok, subject)
+				assert.Equal(t, key, back)
+			}
+			id, ok := l.sessionID(l.session(ports.SessionID(service)))
+			assert.True(t, ok)
+			assert.Equal(t, ports.SessionID(service), id)
+		}
+		for _, odd := range []string{l.epoch(), l.probe(), l.session("a"), l.prefix + "r.a", l.prefix + "r.a.b.c", l.prefix + "r..b", l.prefix + "r.a.", l.prefix + "r.a=2.b", ""} {
+			_, ok := l.key(odd)
+			assert.False(t, ok, odd)
+		}
+	}
+}
+
+func FuzzSubjects(f *testing.F) {
+	f.Add("a.b", "c", "a=2Eb")
+	l := layout{prefix: "prism.x."}
+	f.Fuzz(func(t *testing.T, service, id, subject string) {
+		key := core.Key{Service: service, ID: id}
+		if key.Validate() == nil {
+			back, ok := l.key(l.record(key))
+			assert.True(t, ok)
+			assert.Equal(t, key, back)
+		}
+		if back, ok := l.key(l.prefix + recordsRoom + subject); ok {
+			assert.Equal(t, l.prefix+recordsRoom+subject, l.record(back), "one subject for each key")
+		}
+	})
+}
+
+func recordAt(seq uint64, id string, under ports.SessionID) *entry {
+	key := core.Key{Service: "api", ID: id}
+	e := &entry{seq: seq, key: key}
+	e.doc.Record = &ports.Record{Key: key, Generation: core.Generation{N: seq, Random: "r"}, Session: under, Revision: core.Revision{Epoch: "e", N: seq}}
+	return e
+}
+
+func tombAt(seq uint64, id string) *entry {
+	key := core.Key{Service: "api", ID: id}
+	e := &entry{seq: seq, key: key}
+	e.doc.Tombstone = &ports.Tombstone{Key: key, Cause: core.CauseOperator, Revision: core.Revision{Epoch: "e", N: seq}}
+	return e
+}
+
+func marker(seq uint64, id string) *entry {
+	return &entry{seq: seq, key: core.Key{Service: "api", ID: id}}
+}
+
+func sequences(entries []*entry) []uint64 {
+	seqs := make([]uint64, 0, len(entries))
+	for _, e := range entries {
+		seqs = append(seqs, e.seq)
+	}
+	return seqs
+}
+
+func reading(now *life) *mirror {
+	m := newMirror()
+	m.begin(now, true)
+	m.takeSession("s", session{open: true, seq: 1})
+	return m
+}
+
+func TestTheLatestOfEachKeyInOrder(t *testing.T) {
+	t.Parallel()
+	m := reading(&life{epoch: "e"})
+	for seq := uint64(2); seq < 5000; seq++ {
+		m.takeRecord(recordAt(seq, string(rune('a'+seq%5)), "s"), false)
+	}
+	m.takeRecord(tombAt(5000, "a"), false)
+	assert.Equal(t, []uint64{4996, 4997, 4998, 4999, 5000}, sequences(m.after(0, true).entries))
+	assert.Equal(t, []uint64{4999, 5000}, sequences(m.after(4998, true).entries))
+	assert.Equal(t, []uint64{4996, 4997, 4998, 4999}, sequences(m.all().entries), "without the deletion")
+	assert.Equal(t, uint64(5000), m.after(0, true).position)
+	assert.Less(t, len(m.log), 1100, "what was replaced goes")
+}
+
+func TestFadedTombstones(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	m.takeRecord(tombAt(5, "a"), false)
+	m.takeRecord(marker(9, "a"), true)
+	assert.Empty(t, m.after(0, true).entries)
+	assert.Equal(t, uint64(9), m.after(0, false).position)
+	assert.Equal(t, forgotten, m.resumable(now, now.revision(4), 9))
+	assert.Empty(t, m.resumable(now, now.revision(5), 9))
+	// A marker where a record stood: something gave that a TTL, and nobody knows why.
+	m.takeRecord(recordAt(10, "b", "s"), false)
+	m.takeRecord(marker(11, "b"), true)
+	entries := m.after(9, true).entries
+	require.Len(t, entries, 1)
+	assert.Equal(t, ports.Tombstone{
+		Key: entries[0].key, Generation: core.Generation{N: 10, Random: "r"}, Session: "s", Cause: core.CauseUnknown, Revision: core.Revision{Epoch: "e", N: 11},
+	}, *entries[0].doc.Tombstone)
+	assert.Empty(t, m.of("s"))
+}
+
+func TestCursors(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	m.setFloor(7)
+	for cursor, want := range map[core.Revision]string{
+		{}: "without a cursor", {Epoch: "x", N: 9}: "another epoch", {Epoch: "e", N: 6}: "before this process", {Epoch: "e", N: 21}: "not reached",
+	} {
+		assert.Contains(t, m.resumable(now, cursor, 20), want)
+	}
+	assert.Empty(t, m.resumable(now, core.Revision{Epoch: "e", N: 7}, 20))
+	assert.Contains(t, m.resumable(&life{epoch: "e"}, core.Revision{Epoch: "e", N: 9}, 20), "before this process", "another life, though of the same name")
+}
+
+// After a server's unclean stop all is read again: what came back and what is gone show.
+func TestReadingAgain(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	for seq, id := range map[uint64]string{5: "stays", 6: "lost", 7: "newer"} {
+		m.takeRecord(recordAt(seq, id, "s"), false)
+	}
+	m.caughtUpNow(nil)
+	assert.Equal(t, uint64(8), m.begin(now, false), "on from where it was")
+	before := m.after(0, true).turn
+	assert.Equal(t, uint64(1), m.begin(now, true))
+	m.takeRecord(recordAt(3, "revived", "ended"), false)
+	m.takeRecord(recordAt(5, "stays", "s"), false)
+	m.takeRecord(recordAt(7, "newer", "s"), false)
+	m.takeRecord(recordAt(8, "added", "s"), false)
+	missing := m.unseen(8)
+	assert.Equal(t, []uint64{6}, sequences(missing))
+	m.caughtUpNow(missing)
+	assert.Equal(t, []uint64{3, 5, 7, 8}, sequences(m.after(0, true).entries))
+	assert.Empty(t, m.unseen(8), "until it is read again")
+	assert.Equal(t, 2, m.after(0, true).turn-before, "one came back, one is gone")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	assert.Contains(t, m.sweeps, ports.SessionID("ended"))
+	assert.NotContains(t, m.sweeps, ports.SessionID("s"))
+}
+
+func TestWhenToLookAfterASession(t *testing.T) {
+	t.Parallel()
+	planned := func(do func(m *mirror)) (at time.Duration, is bool) {
+		m := reading(&life{epoch: "e"})
+		do(m)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		when, is := m.sweeps["s"]
+		return time.Until(when), is
+	}
+	ends := func(closed bool) session { return session{seq: 9, doc: sessionJSON{Closed: closed}} }
+	_, is := planned(func(m *mirror) {
+		m.takeRecord(recordAt(5, "a", "s"), false)
+		m.caughtUpNow(nil)
+	})
+	assert.False(t, is, "it is open")
+	_, is = planned(func(m *mirror) {
+		m.takeRecord(recordAt(5, "a", "s"), false)
+		m.takeSession("s", ends(false))
+	})
+	assert.False(t, is, "until all was read, it may have been renewed further on")
+	at, is := planned(func(m *mirror) {
+		m.caughtUpNow(nil)
+		m.takeRecord(recordAt(5, "a", "s"), false)
+		m.takeSession("s", ends(false))
+	})
+	assert.True(t, is)
+	assert.Less(t, at, spreadMost)
+	at, is = planned(func(m *mirror) {
+		m.caughtUpNow(nil)
+		m.takeRecord(recordAt(5, "a", "s"), false)
+		m.takeSession("s", ends(true))
+	})
+	assert.True(t, is)
+	assert.Greater(t, at, closersTime/2, "first it is the closer's turn")
+	_, is = planned(func(m *mirror) {
+		m.caughtUpNow(nil)
+		m.takeSession("s", ends(false))
+		m.takeRecord(recordAt(10, "late", "s"), false)
+	})
+	assert.True(t, is, "a Put that came after the end")
+	_, is = planned(func(m *mirror) {
+		m.caughtUpNow(nil)
+		m.takeRecord(recordAt(5, "a", "s"), false)
+		m.takeSession("s", ends(false))
+		m.takeRecord(tombAt(10, "a"), false)
+	})
+	assert.False(t, is, "somebody was faster")
+}
+
+func TestWhatStandsAtASubject(t *testing.T) {
+	t.Parallel()
+	key := core.Key{Service: "api", ID: "a"}
+	gen := core.Generation{N: 3, Random: "X"}
+	encode := func(f ports.Found) []byte {
+		value, err := backendkit.Encode(backendkit.Document{Found: f})
+		require.NoError(t, err)
+		return value
+	}
+	record := encode(ports.Found{Record: &ports.Record{Key: key, Generation: gen, Session: "s", Body: []byte(`{}`)}})
+	tomb := encode(ports.Found{Tombstone: &ports.Tombstone{Key: key, Generation: gen, Cause: core.CauseOperator}})
+	l := &life{epoch: "e"}
+	at := core.Revision{Epoch: "e", N: 7}
+	loaded := l.interpret(key, &message{seq: 7, data: record})
+	assert.Equal(t, at, loaded.Record.Revision)
+	loaded = l.interpret(key, &message{seq: 7, data: tomb})
+	assert.Equal(t, at, loaded.Tombstone.Revision)
+	for name, m := range map[string]*message{
+		"a marker":         {seq: 7, header: map[string][]string{"Nats-Marker-Reason": {"MaxAge"}}},
+		"a corrupt record": {seq: 7, data: []byte("{")},
+		"another key's":    {seq: 7, data: []byte(strings.Replace(string(record), `"api"`, `"web"`, 1))},
+	} {
+		assert.Equal(t, backendkit.Loaded{Version: 7}, l.interpret(key, m), name)
+	}
+	assert.Equal(t, backendkit.Loaded{}, l.interpret(key, nil))
+	require.Error(t, l.interpret(key, &message{seq: 7, data: []byte(`{"v":99}`)}).Err)
+}
+
+func TestSessionsAsTheyStand(t *testing.T) {
+	t.Parallel()
+	assert.Equal(t, session{}, readSession(nil))
+	open := readSession(&message{seq: 3, data: []byte(`{"v":1,"ttl":15}`)})
+	assert.True(t, open.open)
+	assert.Equal(t, 15*time.Second, open.ttl())
+	for _, ended := range []*message{
+		{seq: 3, data: []byte(`{"v":1,"ttl":15,"closed":true}`)},
+		{seq: 3, data: []byte(`{"v":1}`)},
+		{seq: 3, data: []byte(`no`)},
+		{seq: 3, data: []byte(`{"v":1,"ttl":15}`), header: map[string][]string{"Nats-Marker-Reason": {"MaxAge"}}},
+	} {
+		s := readSession(ended)
+		assert.False(t, s.open, string(ended.data))
+		assert.Equal(t, uint64(3), s.seq)
+	}
+}
+
+func TestEpochsAndVersions(t *testing.T) {
+	t.Parallel()
+	assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, newEpoch())
+	first := newEpoch()
+	assert.NotEqual(t, first, newEpoch())
+	for _, version := range []string{"2.11.0", "2.12.3-RC.1", "v2.15.2", "3.0.0"} {
+		require.NoError(t, checkVersion("nats://x", version))
+	}
+	for d, want := range map[time.Duration]int64{time.Second: 1, 1001 * time.Millisecond: 2, 1500 * time.Millisecond: 2, time.Hour: 3600} {
+		assert.Equal(t, want, seconds(d))
+	}
+}

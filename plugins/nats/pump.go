@@ -1,0 +1,277 @@
+package nats
+
+// pump.go: follows the stream into the mirror, with a consumer that NATS forgets when this
+// process goes. A message that is missing shows in the consumer's own count, a consumer that is
+// gone in its missing heartbeat: another one goes on from there.
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/ports"
+)
+
+const (
+	// heartbeatEvery is how often an idle consumer says that it is there, and how far it is.
+	heartbeatEvery = time.Second
+	// heartbeatLimit is how long nothing may come before the consumer is taken for gone.
+	heartbeatLimit = 2500 * time.Millisecond
+	// consumerTimeout bounds the making of one.
+	consumerTimeout = 5 * time.Second
+	followPause     = 100 * time.Millisecond
+	// bookmarkEvery is half of what the contract allows, so that a busy machine keeps within it.
+	bookmarkEvery = ports.MaxBookmarkGap / 2
+	// proofTimeout bounds one of its reads.
+	proofTimeout = 1500 * time.Millisecond
+)
+
+func (b *Backend) pump(ctx context.Context) {
+	for connections := uint64(0); ; {
+		// A server that came back may have lost, or found, what it had before.
+		now := b.remote.conn.Stats().Reconnects
+		err := b.follow(ctx, now != connections)
+		connections = now
+		if ctx.Err() != nil {
+			return
+		}
+		b.pumpProblem.Store(&err)
+		b.log.Debug("the stream is followed anew", "reason", err)
+		if !pause(ctx, followPause) {
+			return
+		}
+	}
+}
+
+// follow reads the stream until something is wrong. whole: from its beginning.
+func (b *Backend) follow(ctx context.Context, whole bool) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	b.interrupt.Store(&cancel)
+	start, done := context.WithTimeout(ctx, consumerTimeout)
+	defer done()
+	now, err := b.current(start)
+	if err != nil {
+		return err
+	}
+	info, err := b.remote.info(start)
+	if err != nil {
+		return err
+	}
+	last := info.State.LastSeq
+	from := b.mirror.begin(now, whole)
+	sub, err := b.consume(start, from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // it is only forgotten
+	f := &following{backend: b, life: now, last: last}
+	if err := f.passed(ctx, from-1); err != nil {
+		return err
+	}
+	for {
+		wait, done := context.WithTimeout(ctx, heartbeatLimit)
+		msg, err := sub.NextMsgWithContext(wait)
+		done()
+		if err == nil {
+			err = f.take(ctx, msg)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("no heartbeat of the consumer for %s: %w", heartbeatLimit, ports.ErrUnavailable)
+		default:
+			return fail(err)
+		}
+		if b.life.Load() != now {
+			return errMovedOn
+		}
+	}
+}
+
+// consume makes a consumer from a sequence on.
+func (b *Backend) consume(ctx context.Context, from uint64) (*nats.Subscription, error) {
+	sub, err := b.remote.conn.SubscribeSync(b.remote.conn.NewInbox())
+	if err == nil {
+		err = sub.SetPendingLimits(-1, -1) // flow control bounds what is on its way
+	}
+	if err != nil {
+		return nil, fail(err)
+	}
+	name := "prism-" + rand.Text()
+	err = b.remote.ask(ctx, fmt.Sprintf("$JS.API.CONSUMER.CREATE.%s.%s", b.names.stream, name), func(ctx context.Context) error {
+		_, err := b.remote.js.CreatePushConsumer(ctx, b.names.stream, jetstream.ConsumerConfig{
+			Name: name, DeliverSubject: sub.Subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
+			AckPolicy: jetstream.AckNonePolicy, FlowControl: true, IdleHeartbeat: heartbeatEvery, MemoryStorage: true, Replicas: 1,
+		})
+		if errors.Is(err, jetstream.ErrConsumerExists) { // the answer to an earlier attempt was lost
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		_ = sub.Unsubscribe() // nothing comes to it
+		return nil, err
+	}
+	return sub, nil
+}
+
+// following is one consumer's account.
+type following struct {
+	backend  *Backend
+	life     *life
+	last     uint64 // of the stream, before the consumer was made
+	received uint64 // messages of the consumer
+	caughtUp bool
+}
+
+// take takes one message of the consumer.
+func (f *following) take(ctx context.Context, msg *nats.Msg) error {
+	b := f.backend
+	if msg.Header.Get("Status") == "100" {
+		return f.control(ctx, msg)
+	}
+	meta, err := msg.Metadata()
+	if err != nil {
+		return fmt.Errorf("a message of the stream cannot be read: %w", err)
+	}
+	if f.received++; meta.Sequence.Consumer != f.received {
+		return fmt.Errorf("message %d of the consumer came as its %d.: %w", meta.Sequence.Consumer, f.received, ports.ErrUnavailable)
+	}
+	f.life.note(meta.Sequence.Stream)
+	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, data: msg.Data, header: msg.Header}); err != nil {
+		return err
+	}
+	return f.passed(ctx, meta.Sequence.Stream)
+}
+
+// control takes a message of the consumer itself: a heartbeat, or a question whether all came.
+func (f *following) control(ctx context.Context, msg *nats.Msg) error {
+	reply := msg.Reply
+	if reply == "" {
+		reply = msg.Header.Get("Nats-Consumer-Stalled")
+	}
+	if reply != "" {
+		if err := f.backend.remote.conn.Publish(reply, nil); err != nil {
+			return err
+		}
+	}
+	last := msg.Header.Get("Nats-Last-Consumer")
+	if last == "" { // a question
+		return nil
+	}
+	if sent, err := strconv.ParseUint(last, 10, 64); err != nil || sent != f.received {
+		return fmt.Errorf("%d of %s messages of the consumer came: %w", f.received, last, ports.ErrUnavailable)
+	}
+	if upTo, err := strconv.ParseUint(msg.Header.Get("Nats-Last-Stream"), 10, 64); err == nil {
+		f.backend.mirror.moveTo(upTo)
+		return f.passed(ctx, upTo)
+	}
+	return nil
+}
+
+// passed tells the mirror, once, when this consumer has passed what stood at the beginning.
+func (f *following) passed(ctx context.Context, upTo uint64) error {
+	if f.caughtUp || upTo < f.last {
+		return nil
+	}
+	f.caughtUp = true
+	b := f.backend
+	missing := b.mirror.unseen(f.last)
+	var gone []*entry
+	if len(missing) > 0 { // rare, so the leader is asked about each
+		subjects := make([]string, len(missing))
+		for i, e := range missing {
+			subjects[i] = b.names.record(e.key)
+		}
+		_, stands, err := b.read(ctx, subjects...)
+		if err != nil {
+			return err
+		}
+		for i, e := range missing {
+			if stands[i] == nil {
+				gone = append(gone, e)
+			}
+		}
+	}
+	b.mirror.caughtUpNow(gone)
+	return nil
+}
+
+// takeMessage takes what stands at a subject into the mirror.
+func (b *Backend) takeMessage(now *life, subject string, m *message) error {
+	if subject == b.names.epoch() {
+		b.mirror.moveTo(m.seq)
+		_, err := b.recognize(m)
+		return err
+	}
+	if id, ok := b.names.sessionID(subject); ok {
+		b.mirror.takeSession(id, readSession(m))
+		return nil
+	}
+	key, ok := b.names.key(subject)
+	if !ok {
+		b.mirror.moveTo(m.seq)
+		return nil
+	}
+	e := &entry{seq: m.seq, key: key}
+	if !m.marker() {
+		e.doc, e.flaw = backendkit.DecodeFor(key, m.data)
+		now.stamp(e.doc, m.seq)
+	}
+	b.mirror.takeRecord(e, m.marker())
+	return nil
+}
+
+// prove asks the stream's leader now and then how far it is: what every bookmark rests on.
+func (b *Backend) prove(ctx context.Context) {
+	tick := time.NewTicker(bookmarkEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		call, cancel := context.WithTimeout(ctx, proofTimeout)
+		err := b.proof(call)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			b.log.Debug("the stream's leader does not say how far it is", "error", err)
+		}
+	}
+}
+
+func (b *Backend) proof(ctx context.Context) error {
+	now := b.life.Load()
+	if now == nil {
+		return nil // the pump reads it
+	}
+	floor := now.seen.Load()
+	info, err := b.remote.info(ctx)
+	if errors.Is(err, errStreamGone) {
+		_, err = b.current(ctx) // makes it anew
+	}
+	if err != nil || info == nil {
+		return err
+	}
+	last, made := info.State.LastSeq, info.Created.UnixNano()
+	before := now.made.Swap(made)
+	if before != 0 && before != made || last < floor || info.State.Msgs == 0 {
+		later, err := b.current(ctx)
+		if err != nil || later != now {
+			return err
+		}
+		return b.replaceEpoch(ctx, "its sequences run backwards, or it was made anew")
+	}
+	now.note(last)
+	b.mirror.proved(now, last)
+	return nil
+}
