@@ -1,0 +1,335 @@
+package consul
+
+// table.go: Load and Commit of backendkit.Table: what makes a decision and its write one.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+// table is the store as backendkit.Apply uses it.
+type table struct{ *Backend }
+
+// Load implements backendkit.Table: one transaction of reads for up to 127 keys.
+func (b table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendkit.Loaded, error) {
+	keys := []string{b.keys.epoch()}
+	for _, w := range wanted {
+		keys = append(keys, b.keys.record(w.Key))
+	}
+	places := make(map[ports.SessionID]int) // of session keys among keys
+	for _, w := range wanted {
+		if _, known := places[w.Session]; w.Session == "" || known || core.ValidateName("session", string(w.Session)) != nil {
+			continue
+		}
+		places[w.Session] = len(keys)
+		keys = append(keys, b.keys.open(w.Session))
+	}
+	pairs, err := b.read(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	e, stood, err := b.currentEpoch(ctx, pairs[0])
+	if err != nil {
+		return nil, err
+	}
+	if !stood { // What was read with it is of no known epoch.
+		return b.Load(ctx, wanted)
+	}
+	loaded := make([]backendkit.Loaded, len(wanted))
+	for i, w := range wanted {
+		loaded[i] = load(w.Key, pairs[1+i], e)
+		if place, ok := places[w.Session]; ok {
+			loaded[i].SessionOpen = pairs[place].ModifyIndex != 0
+		}
+	}
+	return loaded, nil
+}
+
+// load reads what stands at a key.
+func load(k core.Key, pair *api.KVPair, e epoch) backendkit.Loaded {
+	l := backendkit.Loaded{Version: pair.ModifyIndex}
+	if pair.ModifyIndex == 0 {
+		return l
+	}
+	d, err := backendkit.DecodeFor(k, pair.Value)
+	if err != nil {
+		if _, newer := errors.AsType[*backendkit.FormatError](err); newer {
+			l.Err = err
+		}
+		return l
+	}
+	l.Document = d
+	stamp(&l.Found, e.at(pair.ModifyIndex))
+	return l
+}
+
+// stamp sets the revision of what was found.
+func stamp(f *ports.Found, r core.Revision) {
+	if f.Record != nil {
+		f.Record.Revision = r
+	}
+	if f.Tombstone != nil {
+		f.Tombstone.Revision = r
+	}
+}
+
+// Commit implements backendkit.Table: as few transactions as hold the changes. One whose
+// conditions do not hold for some of them is sent again without those.
+func (b table) Commit(ctx context.Context, changes []backendkit.Change) []backendkit.Committed {
+	done := make([]backendkit.Committed, len(changes))
+	e := b.epochs.get()
+	var left []*planned
+	for i := range changes {
+		c := &changes[i]
+		was := c.Was.Found
+		old := was.Record != nil && was.Record.Revision.Epoch != e.id || was.Tombstone != nil && was.Tombstone.Revision.Epoch != e.id
+		if old {
+			done[i].Err = backendkit.ErrStale
+			continue
+		}
+		p, err := b.plan(c, i)
+		if err != nil {
+			done[i].Err = err
+			continue
+		}
+		left = append(left, p)
+	}
+	for len(left) > 0 {
+		tx := newTransaction(b.Backend, e)
+		n := 0
+		for n < len(left) && tx.add(left[n]) {
+			n++
+		}
+		again := tx.run(ctx, done)
+		left = append(again, left[n:]...)
+	}
+	return done
+}
+
+// planned is a change on its way, with the place of its answer.
+type planned struct {
+	change *backendkit.Change
+	place  int
+	value  []byte
+	// unmirrored says that Consul's catalog refuses the instance: it is taken out of there.
+	unmirrored bool
+}
+
+func (b *Backend) plan(c *backendkit.Change, place int) (*planned, error) {
+	value, err := backendkit.Encode(c.Document)
+	if err != nil {
+		return nil, err
+	}
+	return &planned{change: c, place: place, value: value}, nil
+}
+
+// transaction gathers changes, and knows which operation is for which of them.
+type transaction struct {
+	b     *Backend
+	epoch epoch
+	ops   api.TxnOps
+	bytes int
+	added []*planned
+
+	of       []reason               // of each operation
+	sessions map[ports.SessionID]bool
+	versions map[string]bool
+	node     bool
+}
+
+// reason says what an operation is for: one change, one session, or, with neither, all.
+type reason struct {
+	change  *planned
+	session ports.SessionID
+	mirror  bool
+	epoch   bool
+}
+
+func newTransaction(b *Backend, e epoch) *transaction {
+	t := &transaction{b: b, epoch: e, sessions: make(map[ports.SessionID]bool), versions: make(map[string]bool)}
+	t.put(reason{epoch: true}, b.checkEpoch(e))
+	return t
+}
+
+func (t *transaction) put(r reason, op *api.TxnOp) {
+	t.ops, t.of = append(t.ops, op), append(t.of, r)
+	t.bytes += 256
+	if op.KV != nil {
+		t.bytes += len(op.KV.Key) + len(op.KV.Value)*4/3
+	}
+	if op.Service != nil {
+		t.bytes += 1 << 10
+		for name, value := range op.Service.Service.Meta {
+			t.bytes += len(name) + len(value)*2
+		}
+	}
+}
+
+// most is how many operations one change adds at the most.
+const most = 10
+
+// add takes a change in unless the transaction is full.
+func (t *transaction) add(p *planned) bool {
+	c, b := p.change, t.b
+	if len(t.added) > 0 && (len(t.ops)+most > maxOps || t.bytes+len(p.value)*4/3 > maxTransaction) {
+		return false
+	}
+	t.added = append(t.added, p)
+	if c.Session != "" && !t.sessions[c.Session] {
+		t.sessions[c.Session] = true
+		t.put(reason{session: c.Session}, b.op(api.KVGet, b.keys.open(c.Session), nil, 0)) // fails where it is absent
+	}
+	t.put(reason{change: p}, b.op(api.KVCAS, b.keys.record(c.Key), p.value, c.Was.Version))
+	was, will := holder(c.Was.Record), holder(c.Record)
+	if was != will {
+		if was != "" {
+			t.put(reason{change: p}, b.op(api.KVDelete, b.keys.held(was, c.Key), nil, 0))
+		}
+		if will != "" {
+			t.put(reason{change: p}, b.op(api.KVSet, b.keys.held(will, c.Key), []byte(c.ID), 0))
+		}
+	}
+	t.touch(c.Key.Service, c.ID)
+	if *b.options.Mirror {
+		ops := b.mirror.ops(c.Key, c.Was.Record, c.Record, p.unmirrored)
+		if len(ops) > 0 && !t.node {
+			t.node = true
+			t.put(reason{mirror: true}, b.mirror.nodeSet())
+		}
+		for _, op := range ops {
+			t.put(reason{change: p, mirror: true}, op)
+		}
+	}
+	return true
+}
+
+// touch moves the keys that watchers of a service block on. A value that was there before
+// would not move them.
+func (t *transaction) touch(service, write string) {
+	bucket := bucketOf(service)
+	value := fmt.Appendf(nil, `{"v":1,"service":%q,"write":%q}`, service, write)
+	for _, key := range []string{t.b.keys.serviceVersion(service), t.b.keys.bucketVersion(bucket)} {
+		if !t.versions[key] {
+			t.versions[key] = true
+			t.put(reason{}, t.b.op(api.KVSet, key, value, 0))
+		}
+	}
+}
+
+// run commits, writes down what came of it, and returns the changes that have to be sent again.
+func (t *transaction) run(ctx context.Context, done []backendkit.Committed) (again []*planned) {
+	results, errs, err := t.b.write(ctx, t.ops)
+	if err != nil {
+		for _, p := range t.added {
+			done[p.place].Err = err
+		}
+		return nil
+	}
+	if len(errs) == 0 {
+		for _, p := range t.added {
+			done[p.place].Revision = t.epoch.at(indexOf(results, t.b.keys.record(p.change.Key)))
+		}
+		return nil
+	}
+	failed := make(map[*planned]error)
+	for _, e := range errs {
+		t.blame(ctx, e, failed)
+	}
+	for _, p := range t.added {
+		if why, ok := failed[p]; ok && why != nil {
+			done[p.place].Err = why
+		} else {
+			again = append(again, p)
+		}
+	}
+	return again
+}
+
+// blame says of which changes a failed operation is, and why they fail; nil for one that is
+// to be sent again in another form.
+func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*planned]error) {
+	why := error(backendkit.ErrStale)
+	var r reason
+	if e.OpIndex >= 0 && e.OpIndex < len(t.of) {
+		r = t.of[e.OpIndex]
+	}
+	switch {
+	case isDenial(e):
+		why = t.b.denied(e.What)
+	case r.epoch:
+		// The next Load reads the new one.
+	case r.session != "":
+		why = fmt.Errorf("session %s has ended: %w", r.session, ports.ErrSessionGone)
+	case r.mirror && r.change != nil && !r.change.unmirrored:
+		slog.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
+			"service", r.change.change.Key.Service, "id", r.change.change.Key.ID, "error", e.What)
+		r.change.unmirrored = true
+		return
+	case r.change == nil:
+		why = fmt.Errorf("consul refused a transaction (%s): %w", oneLine(e.What), ports.ErrUnavailable)
+	}
+	for _, p := range t.added {
+		concerned := r.change == p || r.change == nil && (r.session == "" || r.session == p.change.Session)
+		if concerned && failed[p] == nil {
+			failed[p] = why
+		}
+	}
+}
+
+// holder is the session that a record is under, "" for none.
+func holder(r *ports.Record) ports.SessionID {
+	if r == nil {
+		return ""
+	}
+	return r.Session
+}
+
+// Apply implements ports.Records.
+func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	ctx, leave, err := b.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("apply: %w", err)
+	}
+	defer leave()
+	return backendkit.Apply(ctx, table{b}, muts)
+}
+
+// Get implements ports.Records. What cannot be read counts as absent; a Put of a format that
+// is newer than ours is refused all the same.
+func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
+	if err := backendkit.CheckBatch("keys", len(keys)); err != nil {
+		return nil, fmt.Errorf("get: %w", err)
+	}
+	ctx, leave, err := b.enter(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("get: %w", err)
+	}
+	defer leave()
+	found := make([]ports.Found, len(keys))
+	var wanted []backendkit.Wanted
+	var places []int
+	for i, k := range keys {
+		if k.Validate() == nil { // Others are nowhere.
+			wanted, places = append(wanted, backendkit.Wanted{Key: k}), append(places, i)
+		}
+	}
+	if len(wanted) == 0 {
+		return found, nil
+	}
+	loaded, err := table{b}.Load(ctx, wanted)
+	if err != nil {
+		return nil, fmt.Errorf("get: %w", err)
+	}
+	for i, l := range loaded {
+		found[places[i]] = l.Found
+	}
+	return found, nil
+}
