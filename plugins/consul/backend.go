@@ -52,6 +52,7 @@ type Backend struct {
 	client  *api.Client
 	way     *transport
 	epochs  epochs
+	nodes   nodes
 	feeds   backendkit.Feeds
 
 	background context.Context // ends with Close

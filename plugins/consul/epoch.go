@@ -85,7 +85,7 @@ func (b *Backend) newEpoch(ctx context.Context, index uint64) (epoch, error) {
 		b.op(api.KVSet, b.keys.sessionFormat(), []byte(`{"v":1}`), 0),
 	}
 	if *b.options.Mirror {
-		ops = append(ops, b.mirror.nodeSet())
+		ops = append(ops, b.mirror.nodeSet(b.mirror.nth(0)))
 	}
 	if _, err := b.writeAll(ctx, ops); err != nil {
 		return epoch{}, err

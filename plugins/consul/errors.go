@@ -76,7 +76,7 @@ func (b *Backend) denied(text string) error {
 		missing = fmt.Sprintf("%s:%s on %q", m[1], m[2], m[3])
 		switch m[1] {
 		case "node":
-			rule, other = fmt.Sprintf("node %q { policy = \"write\" }", b.mirror.node()), ", or set "+backendkit.OptionField("mirror")+" to false"
+			rule, other = fmt.Sprintf("node_prefix %q { policy = \"write\" }", b.mirror.nodes()), ", or set "+backendkit.OptionField("mirror")+" to false"
 		case "service":
 			rule, other = `service_prefix "" { policy = "write" }`, ", or set "+backendkit.OptionField("mirror")+" to false"
 		}
@@ -92,4 +92,9 @@ func isTooOld(e *api.TxnError) bool { return strings.Contains(e.What, "unknown K
 
 func oneLine(text string) string {
 	return strings.Join(strings.Fields(text), " ")
+}
+
+// isMissingNode tells that a node of the catalog is gone that we thought was there.
+func isMissingNode(e *api.TxnError) bool {
+	return strings.Contains(strings.ToLower(e.What), "missing node registration")
 }

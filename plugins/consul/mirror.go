@@ -1,11 +1,14 @@
 package consul
 
 // mirror.go: Prism's instances as Consul's catalog shows them: in the UI, in DNS and in the
-// health API. They hang on an external node, as agents remove from their own nodes what they
-// do not know. The truth is in the KV store; this is written with it, in one transaction.
+// health API. They hang on external nodes, as agents remove from their own nodes what they do
+// not know; on several, as each write costs Consul time in proportion to the checks of its
+// node. The truth is in the KV store; this is written with it, in one transaction.
 
 import (
 	"encoding/json"
+	"fmt"
+	"hash/fnv"
 	"maps"
 	"regexp"
 	"slices"
@@ -32,16 +35,28 @@ var (
 // mirror makes catalog operations for one namespace.
 type mirror struct{ namespace, consulNamespace, partition string }
 
-func (m mirror) node() string { return "prism-" + m.namespace }
+// nodeCount is how many nodes the instances of a namespace are spread over at the most.
+const nodeCount = 64
+
+func (m mirror) nodes() string { return "prism-" + m.namespace + "-" }
+
+// node is where an instance is shown.
+func (m mirror) node(k core.Key) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(k.String())) // It never fails.
+	return m.nth(h.Sum32() % nodeCount)
+}
+
+func (m mirror) nth(n uint32) string { return fmt.Sprintf("%s%02x", m.nodes(), n) }
 
 // serviceID is unique on the node: a colon is no character of a name.
 func (m mirror) serviceID(k core.Key) string { return "prism:" + k.Service + ":" + k.ID }
 
-// nodeSet makes sure that the node is there. Writing it again changes nothing. Its address is
+// nodeSet makes sure that a node is there. Writing it again changes nothing. Its address is
 // none that anybody reaches: every service has one of its own.
-func (m mirror) nodeSet() *api.TxnOp {
+func (m mirror) nodeSet(node string) *api.TxnOp {
 	return &api.TxnOp{Node: &api.NodeTxnOp{Verb: api.NodeSet, Node: api.Node{
-		Node: m.node(), Address: "127.0.0.1", Partition: m.partition,
+		Node: node, Address: "127.0.0.1", Partition: m.partition,
 		Meta: map[string]string{"external-node": "true", "external-probe": "false", "prism-namespace": m.namespace},
 	}}}
 }
@@ -61,7 +76,7 @@ func (m mirror) ops(k core.Key, was, will *ports.Record, refused bool) []*api.Tx
 	oldService, oldCheck, wasShown := m.show(was)
 	var ops []*api.TxnOp
 	if !wasShown || !same(service, oldService) {
-		ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: m.node(), Service: *service}})
+		ops = append(ops, &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceSet, Node: m.node(k), Service: *service}})
 	}
 	if len(ops) > 0 || !same(check, oldCheck) {
 		ops = append(ops, &api.TxnOp{Check: &api.CheckTxnOp{Verb: api.CheckSet, Check: *check}})
@@ -77,7 +92,7 @@ func same(a, b any) bool {
 
 // remove takes an instance, with its check, out of the catalog.
 func (m mirror) remove(k core.Key) *api.TxnOp {
-	return &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceDelete, Node: m.node(), Service: api.AgentService{
+	return &api.TxnOp{Service: &api.ServiceTxnOp{Verb: api.ServiceDelete, Node: m.node(k), Service: api.AgentService{
 		ID: m.serviceID(k), Service: k.Service, Namespace: m.consulNamespace, Partition: m.partition,
 	}}}
 }
@@ -99,7 +114,7 @@ func (m mirror) show(r *ports.Record) (*api.AgentService, *api.HealthCheck, bool
 		Namespace: m.consulNamespace, Partition: m.partition,
 	}
 	check := &api.HealthCheck{
-		Node: m.node(), CheckID: m.serviceID(r.Key), Name: "Prism's status", Status: status, Output: output, Type: "external",
+		Node: m.node(r.Key), CheckID: m.serviceID(r.Key), Name: "Prism's status", Status: status, Output: output, Type: "external",
 		ServiceID: service.ID, ServiceName: service.Service, ServiceTags: service.Tags, Namespace: m.consulNamespace, Partition: m.partition,
 	}
 	return service, check, true

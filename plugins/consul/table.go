@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/hashicorp/consul/api"
 
@@ -142,7 +143,7 @@ type transaction struct {
 	of       []reason               // of each operation
 	sessions map[ports.SessionID]bool
 	versions map[string]bool
-	node     bool
+	nodes    map[string]bool // of the catalog, that it makes sure of
 }
 
 // reason says what an operation is for: one change, one session, or, with neither, all.
@@ -154,7 +155,7 @@ type reason struct {
 }
 
 func newTransaction(b *Backend, e epoch) *transaction {
-	t := &transaction{b: b, epoch: e, sessions: make(map[ports.SessionID]bool), versions: make(map[string]bool)}
+	t := &transaction{b: b, epoch: e, sessions: make(map[ports.SessionID]bool), versions: make(map[string]bool), nodes: make(map[string]bool)}
 	t.put(reason{epoch: true}, b.checkEpoch(e))
 	return t
 }
@@ -200,9 +201,9 @@ func (t *transaction) add(p *planned) bool {
 	t.touch(c.Key.Service, c.ID)
 	if *b.options.Mirror {
 		ops := b.mirror.ops(c.Key, c.Was.Record, c.Record, p.unmirrored)
-		if len(ops) > 0 && !t.node {
-			t.node = true
-			t.put(reason{mirror: true}, b.mirror.nodeSet())
+		if node := b.mirror.node(c.Key); len(ops) > 0 && !t.nodes[node] && !b.nodes.have(t.epoch, node) {
+			t.nodes[node] = true
+			t.put(reason{mirror: true}, b.mirror.nodeSet(node))
 		}
 		for _, op := range ops {
 			t.put(reason{change: p, mirror: true}, op)
@@ -234,6 +235,9 @@ func (t *transaction) run(ctx context.Context, done []backendkit.Committed) (aga
 		return nil
 	}
 	if len(errs) == 0 {
+		for node := range t.nodes {
+			t.b.nodes.add(t.epoch, node)
+		}
 		for _, p := range t.added {
 			done[p.place].Revision = t.epoch.at(indexOf(results, t.b.keys.record(p.change.Key)))
 		}
@@ -268,6 +272,10 @@ func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*pl
 		// The next Load reads the new one.
 	case r.session != "":
 		why = fmt.Errorf("session %s has ended: %w", r.session, ports.ErrSessionGone)
+	case isMissingNode(e):
+		t.b.nodes.clear()
+		failed[r.change] = nil
+		return
 	case r.mirror && r.change != nil && !r.change.unmirrored:
 		slog.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
 			"service", r.change.change.Key.Service, "id", r.change.change.Key.ID, "error", e.What)
@@ -282,6 +290,34 @@ func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*pl
 			failed[p] = why
 		}
 	}
+}
+
+// nodes are those of the catalog that are known to be there, in one epoch.
+type nodes struct {
+	mu    sync.Mutex
+	epoch string          // guarded by mu
+	known map[string]bool // guarded by mu
+}
+
+func (n *nodes) have(e epoch, node string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.epoch == e.id && n.known[node]
+}
+
+func (n *nodes) add(e epoch, node string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.epoch != e.id || n.known == nil {
+		n.epoch, n.known = e.id, make(map[string]bool)
+	}
+	n.known[node] = true
+}
+
+func (n *nodes) clear() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known = nil
 }
 
 // holder is the session that a record is under, "" for none.

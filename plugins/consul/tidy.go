@@ -150,18 +150,21 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 	return b.hideStrays(ctx, shown)
 }
 
-// shownServices lists what the catalog has on our node, by id; nil when nothing is mirrored.
+// shownServices lists what the catalog has on our nodes, by id; nil when nothing is mirrored.
 // Those that are found to stand are removed from it, so that strays are left.
 func (b *Backend) shownServices(ctx context.Context) (map[string]*api.AgentService, error) {
 	if !*b.options.Mirror {
 		return nil, nil //nolint:nilnil // A nil map is an answer.
 	}
-	node, _, err := b.client.Catalog().NodeServiceList(b.mirror.node(), b.consistent(ctx))
-	if err != nil {
-		return nil, b.failure(ctx, err)
-	}
 	shown := make(map[string]*api.AgentService)
-	if node != nil {
+	for n := range uint32(nodeCount) {
+		node, _, err := b.client.Catalog().NodeServiceList(b.mirror.nth(n), b.consistent(ctx))
+		if err != nil {
+			return nil, b.failure(ctx, err)
+		}
+		if node == nil {
+			continue
+		}
 		for _, service := range node.Services {
 			shown[service.ID] = service
 		}
@@ -183,7 +186,7 @@ func (b *Backend) showAgain(ctx context.Context, r *ports.Record, index uint64, 
 	if len(ops) == 0 {
 		return nil
 	}
-	_, err := b.writeAll(ctx, append(api.TxnOps{b.op(api.KVCheckIndex, b.keys.record(r.Key), nil, index), b.mirror.nodeSet()}, ops...))
+	_, err := b.writeAll(ctx, append(api.TxnOps{b.op(api.KVCheckIndex, b.keys.record(r.Key), nil, index), b.mirror.nodeSet(b.mirror.node(r.Key))}, ops...))
 	return err
 }
 
