@@ -1,3 +1,4 @@
+// The Consul backend: a module of its own, so that only who uses Consul compiles its client.
 module github.com/marketprism/prism/plugins/consul
 
 go 1.26.0
@@ -5,6 +6,7 @@ go 1.26.0
 require (
 	github.com/hashicorp/consul/api v1.34.1
 	github.com/marketprism/prism v0.0.0
+	github.com/marketprism/prism/tools/stores v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
 	go.uber.org/goleak v1.3.0
 )
@@ -16,6 +18,7 @@ require (
 )
 
 require (
+	github.com/anishathalye/porcupine v1.3.1 // indirect
 	github.com/armon/go-metrics v0.4.1 // indirect
 	github.com/expr-lang/expr v1.17.8 // indirect
 	github.com/fatih/color v1.19.0 // indirect
@@ -43,6 +46,10 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/grpc v1.85.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )
 
-replace github.com/marketprism/prism => ../..
+replace (
+	github.com/marketprism/prism => ../..
+	github.com/marketprism/prism/tools/stores => ../../tools/stores
+)
