@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -54,6 +55,7 @@ type Backend struct {
 	epochs  epochs
 	nodes   nodes
 	feeds   backendkit.Feeds
+	log     *slog.Logger
 
 	background context.Context // ends with Close
 	stop       context.CancelFunc
@@ -82,6 +84,7 @@ func open(ctx context.Context, o Options, times times) (*Backend, error) {
 	}
 	b := &Backend{
 		options: o, keys: layout{o.Namespace}, mirror: mirror{o.Namespace, o.ConsulNamespace, o.Partition}, client: client, way: way,
+		log:  slog.Default(), // pluginrpc.Serve sets it.
 		open: make(map[ports.SessionID]openSession),
 	}
 	b.background, b.stop = context.WithCancel(context.Background())

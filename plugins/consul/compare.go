@@ -39,6 +39,9 @@ func (a account) compare(ctx context.Context, to *backendkit.Feed, l layout, ser
 		if k.Validate() != nil {
 			continue // not Prism's
 		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 		listed[k.ID] = true
 		before := told[k.ID]
 		if before.index == pair.ModifyIndex {

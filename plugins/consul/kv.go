@@ -92,10 +92,8 @@ func (b *Backend) write(ctx context.Context, ops api.TxnOps) (api.TxnResults, ap
 	case ok:
 		return resp.Results, nil, nil
 	}
-	for _, e := range resp.Errors {
-		if isTooOld(e) {
-			return nil, nil, b.broken(resp.Errors)
-		}
+	if slices.ContainsFunc(resp.Errors, isTooOld) {
+		return nil, nil, b.broken(resp.Errors)
 	}
 	return nil, resp.Errors, nil
 }

@@ -147,8 +147,13 @@ func metadata(in core.Instance) map[string]string {
 		}
 	}
 	for _, own := range [][2]string{
-		{"prism-id", in.ID}, {"prism-namespace", in.Namespace}, {"prism-scheme", in.Scheme}, {"prism-version", in.Version},
-		{"prism-region", in.Region}, {"prism-zone", in.Zone}, {"prism-datacenter", in.Datacenter},
+		{"prism-id", in.ID},
+		{"prism-namespace", in.Namespace},
+		{"prism-scheme", in.Scheme},
+		{"prism-version", in.Version},
+		{"prism-region", in.Region},
+		{"prism-zone", in.Zone},
+		{"prism-datacenter", in.Datacenter},
 	} {
 		add(own[0], own[1])
 	}

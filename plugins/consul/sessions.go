@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -54,10 +55,7 @@ func (d sessionDocument) ttl() time.Duration {
 
 // renewed is the document with its counter moved.
 func (d sessionDocument) renewed() sessionDocument {
-	next := make(sessionDocument, len(d))
-	for field, value := range d {
-		next[field] = value
-	}
+	next := maps.Clone(d)
 	next.set("renewals", d.number("renewals")+1)
 	return next
 }

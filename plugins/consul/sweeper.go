@@ -5,7 +5,6 @@ package consul
 
 import (
 	"context"
-	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -123,7 +122,7 @@ func (s *sweeper) keepSeat(ctx context.Context) {
 	bounded, cancel := context.WithTimeout(ctx, s.times.beat)
 	defer cancel()
 	if err := s.seats.keep(bounded, time.Now()); err != nil && ctx.Err() == nil {
-		slog.DebugContext(ctx, "the sweeper's seat could not be kept", "error", err)
+		s.b.log.DebugContext(ctx, "the sweeper's seat could not be kept", "error", err)
 	}
 }
 
@@ -164,7 +163,7 @@ func (s *sweeper) act(ctx context.Context, now time.Time) {
 		s.working.Go(func() {
 			defer func() { <-s.places }()
 			if err := s.end(ctx, o); err != nil && ctx.Err() == nil {
-				slog.WarnContext(ctx, "a session could not be ended", "session", string(o.id), "error", err)
+				s.b.log.WarnContext(ctx, "a session could not be ended", "session", string(o.id), "error", err)
 			}
 		})
 	}

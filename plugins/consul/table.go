@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 
 	"github.com/hashicorp/consul/api"
@@ -140,7 +139,7 @@ type transaction struct {
 	bytes int
 	added []*planned
 
-	of       []reason               // of each operation
+	of       []reason // of each operation
 	sessions map[ports.SessionID]bool
 	versions map[string]bool
 	nodes    map[string]bool // of the catalog, that it makes sure of
@@ -260,7 +259,7 @@ func (t *transaction) run(ctx context.Context, done []backendkit.Committed) (aga
 // blame says of which changes a failed operation is, and why they fail; nil for one that is
 // to be sent again in another form.
 func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*planned]error) {
-	why := error(backendkit.ErrStale)
+	why := backendkit.ErrStale
 	var r reason
 	if e.OpIndex >= 0 && e.OpIndex < len(t.of) {
 		r = t.of[e.OpIndex]
@@ -277,7 +276,7 @@ func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*pl
 		failed[r.change] = nil
 		return
 	case r.mirror && r.change != nil && !r.change.unmirrored:
-		slog.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
+		t.b.log.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
 			"service", r.change.change.Key.Service, "id", r.change.change.Key.ID, "error", e.What)
 		r.change.unmirrored = true
 		return

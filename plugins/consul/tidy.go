@@ -7,7 +7,6 @@ package consul
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -45,7 +44,7 @@ func (s *sweeper) startTidying(ctx context.Context) {
 		bounded, cancel := context.WithTimeout(ctx, s.times.tick)
 		defer cancel()
 		if err := s.tidy(bounded); err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "what is over could not be forgotten; another try comes later", "error", err)
+			s.b.log.WarnContext(ctx, "what is over could not be forgotten; another try comes later", "error", err)
 		}
 	})
 }
