@@ -7,7 +7,8 @@
 //   - table.go: records, by compare-and-set; mirror.go: their likeness in the catalog;
 //   - sessions.go and ending.go: who is alive, and what goes with who is not; sweeper.go,
 //     seats.go and deadlines.go: which process watches over that; tidy.go: what is forgotten;
-//   - watch.go and compare.go: blocking queries, which give states, made into changes.
+//   - watch.go and compare.go: blocking queries, which give states, made into changes;
+//   - import.go: what others registered.
 //
 // README.md shows the records as Consul's own tools do.
 package consul
@@ -54,6 +55,7 @@ type Backend struct {
 	way     *transport
 	epochs  epochs
 	nodes   nodes
+	foreign foreign
 	feeds   backendkit.Feeds
 	log     *slog.Logger
 
@@ -87,6 +89,7 @@ func open(ctx context.Context, o Options, times times) (*Backend, error) {
 		log:  slog.Default(), // pluginrpc.Serve sets it.
 		open: make(map[ports.SessionID]openSession),
 	}
+	b.foreign.b = b
 	b.background, b.stop = context.WithCancel(context.Background())
 	if err := b.connect(ctx); err != nil {
 		b.stop()
@@ -105,6 +108,9 @@ func (b *Backend) connect(ctx context.Context) error {
 	err := b.refuseForeign(bounded)
 	if err == nil {
 		_, err = b.newEpoch(bounded, 0)
+	}
+	if err == nil {
+		_, err = b.foreign.look(bounded, true)
 	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("consul at %s did not answer within %s; look at %s: %w", b.way.where(), openLimit, backendkit.OptionField("url"), ports.ErrUnavailable)

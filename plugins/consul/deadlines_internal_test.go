@@ -25,8 +25,8 @@ func TestDeadlinesStartAsARenewalIsSeen(t *testing.T) {
 	start := time.Now()
 	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
 	d := newDeadlines()
-	_, any := d.next(0)
-	assert.False(t, any)
+	_, waiting := d.next(0)
+	assert.False(t, waiting)
 	a := observed{id: "a", index: 1, ttl: 2 * time.Second}
 	b := observed{id: "b", index: 2, ttl: 5 * time.Second}
 	d.observe(at(0), []observed{a, b}, true)

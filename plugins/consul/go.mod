@@ -4,7 +4,7 @@ module github.com/marketprism/prism/plugins/consul
 go 1.26.0
 
 require (
-	github.com/hashicorp/consul/api v1.34.1
+	github.com/hashicorp/consul/api v1.34.4
 	github.com/marketprism/prism v0.0.0
 	github.com/marketprism/prism/tools/stores v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1

@@ -327,6 +327,14 @@ func holder(r *ports.Record) ports.SessionID {
 	return r.Session
 }
 
+// table is the store as calls from outside see it.
+func (b *Backend) table() backendkit.Table {
+	if b.options.Import {
+		return withForeign{table{b}}
+	}
+	return table{b}
+}
+
 // Apply implements ports.Records.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
 	ctx, leave, err := b.enter(ctx)
@@ -334,7 +342,7 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	defer leave()
-	return backendkit.Apply(ctx, table{b}, muts)
+	return backendkit.Apply(ctx, b.table(), muts)
 }
 
 // Get implements ports.Records. What cannot be read counts as absent; a Put of a format that
@@ -359,7 +367,7 @@ func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, erro
 	if len(wanted) == 0 {
 		return found, nil
 	}
-	loaded, err := table{b}.Load(ctx, wanted)
+	loaded, err := b.table().Load(ctx, wanted)
 	if err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}

@@ -9,10 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -86,8 +88,9 @@ type watch struct {
 	services map[string]bool // nil: all
 	follow   bool
 
-	at   versions
-	sent account
+	at     versions
+	sent   account
+	guests guests
 }
 
 func (w *watch) run(ctx context.Context, to *backendkit.Feed, reason string) error {
@@ -107,7 +110,7 @@ func (w *watch) run(ctx context.Context, to *backendkit.Feed, reason string) err
 
 // snapshot sends all that stands, as of w.at or later.
 func (w *watch) snapshot(ctx context.Context, to *backendkit.Feed, reason string) error {
-	w.sent = make(account)
+	w.sent, w.guests = make(account), make(guests)
 	if err := to.Reset(ctx, reason); err != nil {
 		return err
 	}
@@ -128,6 +131,9 @@ func (w *watch) snapshot(ctx context.Context, to *backendkit.Feed, reason string
 		}
 	}
 	if err := w.compareAll(ctx, to, services, true); err != nil {
+		return err
+	}
+	if err := w.visit(ctx, to, !w.follow); err != nil {
 		return err
 	}
 	return to.Synced(ctx, w.at.epoch.at(w.at.index))
@@ -186,10 +192,26 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 		if err := w.moved(ctx, to, before); err != nil {
 			return "", err
 		}
+		if err := w.visit(ctx, to, false); err != nil {
+			return "", err
+		}
 		if err := to.Bookmark(ctx, w.at.epoch.at(w.at.index)); err != nil {
 			return "", err
 		}
 	}
+}
+
+// visit sends what is new of what others registered.
+func (w *watch) visit(ctx context.Context, to *backendkit.Feed, fresh bool) error {
+	found, err := w.b.foreign.look(ctx, fresh)
+	if err != nil {
+		return fmt.Errorf("watch: %w", err)
+	}
+	if w.services != nil {
+		found = maps.Clone(found)
+		maps.DeleteFunc(found, func(k core.Key, _ *ports.Record) bool { return !w.services[k.Service] })
+	}
+	return w.guests.compare(ctx, to, found, w.sent, w.at.epoch.at(w.at.index))
 }
 
 // passes tells what may be over soon, such as the election of a leader.
