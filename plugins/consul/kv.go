@@ -61,6 +61,19 @@ func (b *Backend) list(ctx context.Context, prefix string) (api.KVPairs, error) 
 	return pairs, nil
 }
 
+// listFrom is list for somebody who knows of a write under the prefix: only where the answer
+// does not have it yet, the leader has to prove itself.
+func (b *Backend) listFrom(ctx context.Context, prefix string, index uint64) (api.KVPairs, error) {
+	pairs, meta, err := b.client.KV().List(prefix, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
+	if meta.LastIndex < index {
+		return b.list(ctx, prefix)
+	}
+	return pairs, nil
+}
+
 // listAfter is list with its index, which waits until that is above after, or for a while.
 func (b *Backend) listAfter(ctx context.Context, prefix string, after uint64, wait time.Duration) (api.KVPairs, uint64, error) {
 	q := b.consistent(ctx)

@@ -335,6 +335,15 @@ func (b *Backend) table() backendkit.Table {
 	return table{b}
 }
 
+// tableFor is the store as a call of Apply sees it. With import a look comes first, at what
+// others registered.
+func (b *Backend) tableFor(muts []ports.Mutation) backendkit.Table {
+	if b.options.Import {
+		return b.table()
+	}
+	return newOptimist(table{b}, muts)
+}
+
 // Apply implements ports.Records.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
 	ctx, leave, err := b.enter(ctx)
@@ -342,7 +351,7 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	defer leave()
-	return backendkit.Apply(ctx, b.table(), muts)
+	return backendkit.Apply(ctx, b.tableFor(muts), muts)
 }
 
 // Get implements ports.Records. What cannot be read counts as absent; a Put of a format that

@@ -238,7 +238,11 @@ func (w *watch) moved(ctx context.Context, to *backendkit.Feed, before versions)
 		// the others are looked for.
 		hint := w.at.hints[bucket]
 		if hint != "" {
-			if err := w.compareAll(ctx, to, []string{hint}, false); err != nil {
+			pairs, err := w.b.listFrom(ctx, w.b.keys.records(hint), index)
+			if err != nil {
+				return fmt.Errorf("watch: %w", err)
+			}
+			if err := w.sent.compare(ctx, to, w.b.keys, hint, pairs, w.at.epoch, w.at.index, false); err != nil {
 				return err
 			}
 		}
