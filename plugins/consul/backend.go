@@ -89,7 +89,7 @@ func open(ctx context.Context, o Options, times times) (*Backend, error) {
 		log:  slog.Default(), // pluginrpc.Serve sets it.
 		open: make(map[ports.SessionID]openSession),
 	}
-	b.foreign.b = b
+	b.foreign.b, b.foreign.turn = b, make(chan struct{}, 1)
 	b.background, b.stop = context.WithCancel(context.Background())
 	if err := b.connect(ctx); err != nil {
 		b.stop()

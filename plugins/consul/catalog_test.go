@@ -166,3 +166,38 @@ func TestANodeThatSomebodyDeleted(t *testing.T) {
 	require.Len(t, shown(t, c, "api"), 1)
 	assert.Equal(t, "10.9.9.9", shown(t, c, "api")[0].Service.Address)
 }
+
+// The largest instances that there can be still fit into transactions, likeness and all.
+func TestTheLargestInstancesFit(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	c, err := client(store)
+	require.NoError(t, err)
+	b := opened(t, consul.Options{URL: store.URL()})
+	session(t, b, "s-1", time.Minute)
+	var tags, metadata []string
+	for i := range core.MaxTags {
+		tags = append(tags, fmt.Sprintf("%q", fmt.Sprintf("t%03d", i)+strings.Repeat("x", core.MaxName-4)))
+	}
+	for i := range 64 {
+		metadata = append(metadata, fmt.Sprintf("%q:%q", fmt.Sprintf("k%02d", i)+strings.Repeat("y", 100), strings.Repeat("\"", 450)))
+	}
+	var muts []ports.Mutation
+	for i := range 8 {
+		rec := newRecord("large", fmt.Sprintf("a-%d", i), "s-1")
+		rec.State.Reason = strings.Repeat("because ", 1000)
+		rec.Body = fmt.Appendf(nil, `{"v":1,"host":"h.example","port":1,"weight":1,"tags":[%s],"metadata":{%s}}`, strings.Join(tags, ","), strings.Join(metadata, ","))
+		require.Less(t, len(rec.Body), ports.MaxBodyBytes)
+		muts = append(muts, ports.Mutation{Put: &ports.Put{Record: rec}})
+	}
+	results, err := b.Apply(t.Context(), muts)
+	require.NoError(t, err)
+	for _, res := range results {
+		require.NoError(t, res.Err)
+	}
+	entries := shown(t, c, "large")
+	require.Len(t, entries, len(muts))
+	assert.Len(t, entries[0].Service.Tags, core.MaxTags)
+	assert.Equal(t, entries[0].Service.Tags, entries[0].Checks[0].ServiceTags)
+	assert.Less(t, len(entries[0].Checks[0].Output), 2000)
+}

@@ -31,8 +31,8 @@ const (
 type foreign struct {
 	b *Backend
 
-	turn  sync.Mutex // held by who looks; the others wait for his answer
-	mu    sync.Mutex // guards the rest
+	turn  chan struct{} // of capacity 1, holds something while somebody asks; the others wait for his answer
+	mu    sync.Mutex    // guards the rest
 	at    time.Time
 	found map[core.Key]*ports.Record // never changed in place
 	left  map[string]string          // what cannot be held, and why; for a log line each
@@ -45,8 +45,12 @@ func (f *foreign) look(ctx context.Context, fresh bool) (map[core.Key]*ports.Rec
 		return nil, nil //nolint:nilnil // A nil map is an answer.
 	}
 	asked := time.Now()
-	f.turn.Lock()
-	defer f.turn.Unlock()
+	select {
+	case f.turn <- struct{}{}:
+		defer func() { <-f.turn }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	f.mu.Lock()
 	at, found := f.at, f.found
 	f.mu.Unlock()

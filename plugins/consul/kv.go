@@ -17,8 +17,9 @@ import (
 const (
 	// maxOps is what a transaction may hold; Consul refuses 129 operations with status 413.
 	maxOps = 128
-	// maxTransaction bounds the request, of which Consul takes 512 KiB.
-	maxTransaction = 400 << 10
+	// maxTransaction is when a request is full. Consul takes 512 KiB; the likeness of an instance
+	// in the catalog, with all the tags and metadata that there can be, comes on top.
+	maxTransaction = 380 << 10
 )
 
 // consistent asks the leader, which proves first that it still is one.

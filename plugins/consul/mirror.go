@@ -25,6 +25,8 @@ const (
 	maxMetaPairs = 64
 	maxMetaKey   = 128
 	maxMetaValue = 512
+	// maxOutput is how much of a reason a check shows.
+	maxOutput = 1 << 10
 )
 
 var (
@@ -115,7 +117,7 @@ func (m mirror) show(r *ports.Record) (*api.AgentService, *api.HealthCheck, bool
 	}
 	check := &api.HealthCheck{
 		Node: m.node(r.Key), CheckID: m.serviceID(r.Key), Name: "Prism's status", Status: status, Output: output, Type: "external",
-		ServiceID: service.ID, ServiceName: service.Service, ServiceTags: service.Tags, Namespace: m.consulNamespace, Partition: m.partition,
+		ServiceID: service.ID, ServiceName: service.Service, Namespace: m.consulNamespace, Partition: m.partition,
 	}
 	return service, check, true
 }
@@ -126,6 +128,9 @@ func health(in core.Instance) (status, output string) {
 	output = string(in.Status())
 	if in.State.Reason != "" {
 		output += ": " + in.State.Reason
+	}
+	if len(output) > maxOutput {
+		output = strings.ToValidUTF8(output[:maxOutput], "") + "…"
 	}
 	switch {
 	case in.Weight == 0:

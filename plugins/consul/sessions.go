@@ -55,7 +55,8 @@ func (d sessionDocument) ttl() time.Duration {
 
 // renewed is the document with its counter moved.
 func (d sessionDocument) renewed() sessionDocument {
-	next := maps.Clone(d)
+	next := make(sessionDocument, len(d)+1)
+	maps.Copy(next, d)
 	next.set("renewals", d.number("renewals")+1)
 	return next
 }
@@ -159,9 +160,9 @@ func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]p
 			continue
 		}
 		results[id] = ports.RenewResult{ID: id, Gone: true}
-		switch _, have := b.recall(id); {
+		switch {
 		case core.ValidateName("session", string(id)) != nil: // Never opened.
-		case have:
+		case b.recall(id).index != 0:
 			known = append(known, id)
 		default:
 			unknown = append(unknown, id)
@@ -192,11 +193,11 @@ func (b *Backend) renewKnown(ctx context.Context, ids []ports.SessionID, results
 		rest := ids[len(part):]
 		ops, next := make(api.TxnOps, len(part)), make([]sessionDocument, len(part))
 		for i, id := range part {
-			s, _ := b.recall(id)
+			s := b.recall(id)
 			next[i] = s.document.renewed()
 			ops[i] = b.op(api.KVCAS, b.keys.open(id), next[i].encode(), s.index)
-			if s.index == 0 { // Forgotten meanwhile: no condition that holds by chance.
-				ops[i] = b.op(api.KVGet, b.keys.open(id), nil, 0)
+			if s.index == 0 { // Forgotten meanwhile. An index of 0 would make a session anew.
+				ops[i] = b.op(api.KVCheckIndex, b.keys.open(id), nil, 0) // It never holds.
 			}
 		}
 		done, errs, err := b.write(ctx, ops)
@@ -251,11 +252,11 @@ func (b *Backend) lookUp(ctx context.Context, ids []ports.SessionID) (open []por
 	return open, nil
 }
 
-func (b *Backend) recall(id ports.SessionID) (openSession, bool) {
+// recall returns what is remembered of a session, with the index 0 for nothing.
+func (b *Backend) recall(id ports.SessionID) openSession {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s, ok := b.open[id]
-	return s, ok
+	return b.open[id]
 }
 
 func (b *Backend) remember(id ports.SessionID, s openSession) {

@@ -4,6 +4,7 @@ package consul
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -161,16 +162,8 @@ func newTransaction(b *Backend, e epoch) *transaction {
 
 func (t *transaction) put(r reason, op *api.TxnOp) {
 	t.ops, t.of = append(t.ops, op), append(t.of, r)
-	t.bytes += 256
-	if op.KV != nil {
-		t.bytes += len(op.KV.Key) + len(op.KV.Value)*4/3
-	}
-	if op.Service != nil {
-		t.bytes += 1 << 10
-		for name, value := range op.Service.Service.Meta {
-			t.bytes += len(name) + len(value)*2
-		}
-	}
+	encoded, _ := json.Marshal(op) // It consists of plain values.
+	t.bytes += len(encoded) + 1
 }
 
 // most is how many operations one change adds at the most.

@@ -45,7 +45,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	w := &watch{b: b, at: first, follow: req.Follow}
-	if req.Services != nil {
+	if len(req.Services) > 0 {
 		w.services = make(map[string]bool, len(req.Services))
 		for _, service := range req.Services {
 			w.services[service] = true
