@@ -8,6 +8,7 @@ package consul
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,19 +92,18 @@ func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64
 
 // finishEnd removes the records of a session that has ended, and marks its id as used.
 func (b *Backend) finishEnd(ctx context.Context, id ports.SessionID, cause core.Cause) error {
-	prefix := b.keys.heldBy(id)
-	for {
-		names, err := b.names(ctx, prefix, "")
+	for left := true; left; { // No key is added to the list any more.
+		names, err := b.names(ctx, b.keys.heldBy(id), "")
 		if err != nil {
 			return err
 		}
-		if len(names) == 0 {
-			break
-		}
+		left = false
 		for part := range slices.Chunk(names, maxOps-1) {
-			if err := b.removeHeld(ctx, id, part, cause); err != nil {
+			stale, err := b.removeHeld(ctx, id, part, cause)
+			if err != nil {
 				return err
 			}
+			left = left || stale
 		}
 	}
 	_, err := b.writeAll(ctx, api.TxnOps{
@@ -114,8 +114,9 @@ func (b *Backend) finishEnd(ctx context.Context, id ports.SessionID, cause core.
 }
 
 // removeHeld removes the records that some keys of a session's list name. Those that have
-// moved to another session stay; those that somebody writes now are left for another round.
-func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []string, cause core.Cause) error {
+// moved to another session stay; those that somebody writes now are left for another round,
+// which it reports.
+func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []string, cause core.Cause) (left bool, err error) {
 	var wanted []backendkit.Wanted
 	var wrong api.TxnOps // what names no record of this session
 	for _, name := range names {
@@ -128,7 +129,7 @@ func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []st
 	t := table{b}
 	loaded, err := t.Load(ctx, wanted)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var changes []backendkit.Change
 	for i, l := range loaded {
@@ -145,13 +146,16 @@ func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []st
 	}
 	if len(wrong) > 0 {
 		if _, err := b.writeAll(ctx, wrong); err != nil {
-			return err
+			return false, err
 		}
 	}
 	for _, done := range t.Commit(ctx, changes) {
-		if done.Err != nil && done.Err != backendkit.ErrStale { //nolint:errorlint // Commit's own value.
-			return done.Err
+		switch {
+		case errors.Is(done.Err, backendkit.ErrStale):
+			left = true
+		case done.Err != nil:
+			return false, done.Err
 		}
 	}
-	return nil
+	return left, nil
 }

@@ -235,23 +235,28 @@ func (t *transaction) run(ctx context.Context, done []backendkit.Committed) (aga
 		}
 		return nil
 	}
-	failed := make(map[*planned]error)
+	failed, unshown := make(map[*planned]error), make(map[*planned]string)
 	for _, e := range errs {
-		t.blame(ctx, e, failed)
+		t.blame(e, failed, unshown)
 	}
 	for _, p := range t.added {
-		if why, ok := failed[p]; ok && why != nil {
+		if why := failed[p]; why != nil {
 			done[p.place].Err = why
-		} else {
-			again = append(again, p)
+			continue
 		}
+		if why, refused := unshown[p]; refused {
+			t.b.log.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
+				"service", p.change.Key.Service, "id", p.change.Key.ID, "error", why)
+			p.unmirrored = true
+		}
+		again = append(again, p)
 	}
 	return again
 }
 
-// blame says of which changes a failed operation is, and why they fail; nil for one that is
-// to be sent again in another form.
-func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*planned]error) {
+// blame says of which changes a failed operation is, and why they fail, or that the catalog
+// alone does not want them: it may only be that the record has moved, too.
+func (t *transaction) blame(e *api.TxnError, failed map[*planned]error, unshown map[*planned]string) {
 	why := backendkit.ErrStale
 	var r reason
 	if e.OpIndex >= 0 && e.OpIndex < len(t.of) {
@@ -265,13 +270,10 @@ func (t *transaction) blame(ctx context.Context, e *api.TxnError, failed map[*pl
 	case r.session != "":
 		why = fmt.Errorf("session %s has ended: %w", r.session, ports.ErrSessionGone)
 	case isMissingNode(e):
-		t.b.nodes.clear()
-		failed[r.change] = nil
+		t.b.nodes.clear() // They are made again.
 		return
 	case r.mirror && r.change != nil && !r.change.unmirrored:
-		t.b.log.WarnContext(ctx, "Consul's catalog refuses an instance; it is not shown there",
-			"service", r.change.change.Key.Service, "id", r.change.change.Key.ID, "error", e.What)
-		r.change.unmirrored = true
+		unshown[r.change] = oneLine(e.What)
 		return
 	case r.change == nil:
 		why = fmt.Errorf("consul refused a transaction (%s): %w", oneLine(e.What), ports.ErrUnavailable)
