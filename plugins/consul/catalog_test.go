@@ -20,6 +20,15 @@ import (
 	"github.com/marketprism/prism/tools/stores"
 )
 
+// server is a Consul that starts fast, and Consul's own client of it.
+func server(t *testing.T) (*stores.Cluster, *api.Client) {
+	t.Helper()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	c, err := client(store)
+	require.NoError(t, err)
+	return store, c
+}
+
 // apply carries out one mutation, which must succeed.
 func apply(t *testing.T, b ports.Backend, m ports.Mutation) *ports.Record {
 	t.Helper()
@@ -44,9 +53,7 @@ func shown(t *testing.T, c *api.Client, service string) []*api.ServiceEntry {
 
 func TestTheCatalogShowsInstances(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Minute)
 	rec := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "api-1", "s-1")}})
@@ -104,9 +111,7 @@ func TestTheCatalogShowsInstances(t *testing.T) {
 // What the catalog cannot take is left out of it, or left out whole; the record is complete.
 func TestTheCatalogIsNoLimit(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Minute)
 	var metadata strings.Builder
@@ -139,9 +144,7 @@ func TestTheCatalogIsNoLimit(t *testing.T) {
 
 func TestWithoutTheMirror(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	require.NoError(t, use(t.Context(), opened(t, consul.Options{URL: store.URL(), Mirror: new(false)})))
 	nodes, _, err := c.Catalog().Nodes(nil)
 	require.NoError(t, err)
@@ -151,13 +154,11 @@ func TestWithoutTheMirror(t *testing.T) {
 // The catalog's part of a node that somebody deleted comes back with the next write.
 func TestANodeThatSomebodyDeleted(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Minute)
 	rec := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "api-1", "s-1")}})
-	_, err = c.Catalog().Deregister(&api.CatalogDeregistration{Node: shown(t, c, "api")[0].Node.Node}, nil)
+	_, err := c.Catalog().Deregister(&api.CatalogDeregistration{Node: shown(t, c, "api")[0].Node.Node}, nil)
 	require.NoError(t, err)
 	require.Empty(t, shown(t, c, "api"))
 	moved := *rec
@@ -170,9 +171,7 @@ func TestANodeThatSomebodyDeleted(t *testing.T) {
 // The largest instances that there can be still fit into transactions, likeness and all.
 func TestTheLargestInstancesFit(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Minute)
 	var tags, metadata []string

@@ -37,9 +37,7 @@ func register(t *testing.T, c *api.Client, r *api.AgentServiceRegistration) {
 
 func TestImport(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	web := &api.AgentServiceRegistration{
 		ID: "web-1", Name: "web", Address: "10.7.7.7", Port: 80, Tags: []string{"v2", "traefik.enable=true"}, Meta: map[string]string{"team": "shop"},
 		Weights: &api.AgentWeights{Passing: 7, Warning: 1},
@@ -127,9 +125,7 @@ func TestImport(t *testing.T) {
 // An id of Consul's is unique on its node alone.
 func TestImportOfOneIDOnTwoNodes(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	for _, node := range []string{"left", "right"} {
 		_, err := c.Catalog().Register(&api.CatalogRegistration{
 			Node: node, Address: "10.0.0.1", Service: &api.AgentService{ID: "db", Service: "db", Port: 5432},

@@ -215,10 +215,8 @@ func TestWrongAddresses(t *testing.T) {
 
 func TestForeignDataIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
-	_, err = c.KV().Put(&api.KVPair{Key: "prism/settings/colour", Value: []byte("blue")}, nil)
+	store, c := server(t)
+	_, err := c.KV().Put(&api.KVPair{Key: "prism/settings/colour", Value: []byte("blue")}, nil)
 	require.NoError(t, err)
 	refused(t, consul.Options{URL: store.URL()}, ports.ErrInvalid, "prism/settings/")
 	keys, _, err := c.KV().Keys("prism/", "", nil)

@@ -111,9 +111,7 @@ func TestTheDeathOfASweeperDelaysNothing(t *testing.T) {
 // Close frees a seat at once, and a process that finds no seat takes one that goes stale.
 func TestSeatsAreThree(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	var backends []*consul.Backend
 	for n := range 4 {
 		b, err := consul.Open(t.Context(), consul.Options{URL: store.URL()})
@@ -138,9 +136,7 @@ func TestSeatsAreThree(t *testing.T) {
 // A closer that dies between its steps leaves a note; a sweeper goes on from there.
 func TestAHalfClosedSessionIsClosed(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Hour)
 	rec := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "api-1", "s-1")}})
@@ -199,9 +195,7 @@ func TestRenewalsWakeNoWatcher(t *testing.T) {
 // Consul that is set back to a backup shows an epoch of its own.
 func TestARestoredBackupIsANewEpoch(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	store, c := server(t)
 	b := opened(t, consul.Options{URL: store.URL()})
 	session(t, b, "s-1", time.Hour)
 	kept := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "kept", "s-1")}})
@@ -235,9 +229,7 @@ func TestARestoredBackupIsANewEpoch(t *testing.T) {
 // index, and 129 operations are too many.
 func TestWhatConsulDoes(t *testing.T) {
 	t.Parallel()
-	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
-	c, err := client(store)
-	require.NoError(t, err)
+	_, c := server(t)
 	ok, _, err := c.KV().DeleteCAS(&api.KVPair{Key: "prism/missing", ModifyIndex: 7}, nil)
 	require.NoError(t, err)
 	require.True(t, ok, "delete-cas of what is missing answers true")
