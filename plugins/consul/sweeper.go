@@ -34,7 +34,7 @@ var sweepTimes = times{
 }
 
 // atOnce is how many sessions one process ends at the same time.
-const atOnce = 8
+const atOnce = 16
 
 // sweeper belongs to the goroutine of run.
 type sweeper struct {
@@ -45,10 +45,11 @@ type sweeper struct {
 	lastLook  time.Time
 	working   sync.WaitGroup // what run started and waits for
 	places    chan struct{}  // of sessions that are being ended
+	freed     chan struct{}  // of capacity 1: a place has become free
 }
 
 func newSweeper(b *Backend, t times) *sweeper {
-	return &sweeper{b: b, times: t, seats: newSeats(b, t.stale), deadlines: newDeadlines(), places: make(chan struct{}, atOnce)}
+	return &sweeper{b: b, times: t, seats: newSeats(b, t.stale), deadlines: newDeadlines(), places: make(chan struct{}, atOnce), freed: make(chan struct{}, 1)}
 }
 
 // look is all sessions at a time.
@@ -85,6 +86,8 @@ func (s *sweeper) run(ctx context.Context) {
 			s.lastLook = l.at
 			s.deadlines.observe(l.at, l.all, l.gap)
 		case <-due.C:
+			s.act(ctx, time.Now())
+		case <-s.freed:
 			s.act(ctx, time.Now())
 		case <-tick.C:
 			if s.seats.held == 0 {
@@ -140,7 +143,7 @@ func (s *sweeper) lag() time.Duration { return time.Duration(max(s.seats.held, 0
 func (s *sweeper) untilDue(now time.Time) time.Duration {
 	next, ok := s.deadlines.next(s.lag())
 	switch {
-	case !ok || s.seats.held < 0:
+	case !ok || s.seats.held < 0 || len(s.places) == cap(s.places): // The last: freed comes before.
 		return time.Hour
 	case now.Sub(s.lastLook) >= s.times.gap: // The next look will come with a gap, and set all anew.
 		return s.times.look
@@ -161,7 +164,13 @@ func (s *sweeper) act(ctx context.Context, now time.Time) {
 		}
 		s.deadlines.drop(o)
 		s.working.Go(func() {
-			defer func() { <-s.places }()
+			defer func() {
+				<-s.places
+				select {
+				case s.freed <- struct{}{}:
+				default: // run knows already
+				}
+			}()
 			if err := s.end(ctx, o); err != nil && ctx.Err() == nil {
 				s.b.log.WarnContext(ctx, "a session could not be ended", "session", string(o.id), "error", err)
 			}
