@@ -56,7 +56,7 @@ func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
 				continue // It was renewed.
 			}
 		}
-		if err := b.finishEnd(ctx, id, cause); err != nil {
+		if err := b.finishEnds(ctx, []ending{{id, cause}}); err != nil {
 			return fmt.Errorf("close session %s: %w", id, err)
 		}
 		return nil
@@ -74,15 +74,11 @@ func readClosing(value []byte) closingJSON {
 
 // beginEnd ends a session whose key still has an index. False: it has moved, or is gone.
 func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64, cause core.Cause) (ended bool, err error) {
-	note, err := json.Marshal(closingJSON{V: 1, Session: id, Cause: cause})
+	ops, err := b.endOps(id, index, cause)
 	if err != nil {
-		return false, fmt.Errorf("encode a note: %w", err)
+		return false, err
 	}
-	errs, err := b.writeAll(ctx, api.TxnOps{
-		b.op(api.KVCheckIndex, b.keys.open(id), nil, index), // A delete-cas of what is gone would succeed.
-		b.op(api.KVDelete, b.keys.open(id), nil, 0),
-		b.op(api.KVSet, b.keys.closing(id), note, 0),
-	})
+	errs, err := b.writeAll(ctx, ops)
 	if err != nil || len(errs) > 0 {
 		return false, err
 	}
@@ -90,40 +86,128 @@ func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64
 	return true, nil
 }
 
-// finishEnd removes the records of a session that has ended, and marks its id as used.
-func (b *Backend) finishEnd(ctx context.Context, id ports.SessionID, cause core.Cause) error {
-	for left := true; left; { // No key is added to the list any more.
-		names, err := b.names(ctx, b.keys.heldBy(id), "")
-		if err != nil {
-			return err
+func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (api.TxnOps, error) {
+	note, err := json.Marshal(closingJSON{V: 1, Session: id, Cause: cause})
+	if err != nil {
+		return nil, fmt.Errorf("encode a note: %w", err)
+	}
+	return api.TxnOps{
+		b.op(api.KVCheckIndex, b.keys.open(id), nil, index), // A delete-cas of what is gone would succeed.
+		b.op(api.KVDelete, b.keys.open(id), nil, 0),
+		b.op(api.KVSet, b.keys.closing(id), note, 0),
+	}, nil
+}
+
+// beginEnds is beginEnd for many sessions that ran out, most of which can end in one
+// transaction. It returns those that have ended.
+func (b *Backend) beginEnds(ctx context.Context, due []observed) (begun []ending, err error) {
+	const each = 3 // operations
+	for part := range slices.Chunk(due, maxOps/each) {
+		var ops api.TxnOps
+		for _, o := range part {
+			end, err := b.endOps(o.id, o.index, core.CauseExpired)
+			if err != nil {
+				return begun, err
+			}
+			ops = append(ops, end...)
 		}
-		left = false
-		for part := range slices.Chunk(names, maxOps-1) {
-			stale, err := b.removeHeld(ctx, id, part, cause)
+		errs, err := b.writeAll(ctx, ops)
+		if err != nil {
+			return begun, err
+		}
+		for _, o := range part {
+			ended := len(errs) == 0
+			if !ended { // Some have moved: one by one.
+				if ended, err = b.beginEnd(ctx, o.id, o.index, core.CauseExpired); err != nil {
+					return begun, err
+				}
+			}
+			if ended {
+				b.forget(o.id)
+				begun = append(begun, ending{o.id, core.CauseExpired})
+			}
+		}
+	}
+	return begun, nil
+}
+
+// ending is a session whose records are to go.
+type ending struct {
+	id    ports.SessionID
+	cause core.Cause
+}
+
+// finishEnds removes the records of sessions that have ended, and marks their ids as used.
+func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
+	const each = 2 // operations
+	for part := range slices.Chunk(ends, maxOps/each) {
+		for left := true; left; { // No key is added to their lists any more.
+			held, err := b.heldKeys(ctx, part)
 			if err != nil {
 				return err
 			}
-			left = left || stale
+			left = false
+			for some := range slices.Chunk(held, maxOps-1) {
+				stale, err := b.removeHeld(ctx, some)
+				if err != nil {
+					return err
+				}
+				left = left || stale
+			}
+		}
+		var ops api.TxnOps
+		for _, e := range part {
+			ops = append(ops, b.op(api.KVDelete, b.keys.closing(e.id), nil, 0),
+				b.op(api.KVSet, b.keys.ended(e.id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, e.id, e.cause), 0))
+		}
+		if _, err := b.writeAll(ctx, ops); err != nil {
+			return err
 		}
 	}
-	_, err := b.writeAll(ctx, api.TxnOps{
-		b.op(api.KVDelete, b.keys.closing(id), nil, 0),
-		b.op(api.KVSet, b.keys.ended(id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, id, cause), 0),
-	})
-	return err
+	return nil
 }
 
-// removeHeld removes the records that some keys of a session's list name. Those that have
-// moved to another session stay; those that somebody writes now are left for another round,
-// which it reports.
-func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []string, cause core.Cause) (left bool, err error) {
+// heldKey is one line of a session's list.
+type heldKey struct {
+	ending
+	name string
+}
+
+// heldKeys reads the lists of sessions.
+func (b *Backend) heldKeys(ctx context.Context, ends []ending) ([]heldKey, error) {
+	ops := make(api.TxnOps, len(ends))
+	of := make(map[ports.SessionID]ending, len(ends))
+	for i, e := range ends {
+		ops[i] = b.op(api.KVGetTree, b.keys.heldBy(e.id), nil, 0)
+		of[e.id] = e
+	}
+	ok, resp, _, err := b.client.Txn().Txn(ops, b.consistent(ctx))
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
+	if !ok {
+		return nil, b.broken(resp.Errors)
+	}
+	var held []heldKey
+	for _, res := range resp.Results {
+		id, _, _ := strings.Cut(strings.TrimPrefix(res.KV.Key, b.keys.allHeld()), "/")
+		held = append(held, heldKey{of[ports.SessionID(id)], res.KV.Key})
+	}
+	return held, nil
+}
+
+// removeHeld removes the records that some keys of sessions' lists name. Those that have moved
+// to another session stay; those that somebody writes now are left for another round, which it
+// reports.
+func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, err error) {
 	var wanted []backendkit.Wanted
-	var wrong api.TxnOps // what names no record of this session
-	for _, name := range names {
-		if k, ok := keyOf(strings.TrimPrefix(name, b.keys.heldBy(id))); ok {
-			wanted = append(wanted, backendkit.Wanted{Key: k})
+	var of []ending      // of each of them
+	var wrong api.TxnOps // what names no record of its session
+	for _, h := range held {
+		if k, ok := keyOf(strings.TrimPrefix(h.name, b.keys.heldBy(h.id))); ok {
+			wanted, of = append(wanted, backendkit.Wanted{Key: k}), append(of, h.ending)
 		} else {
-			wrong = append(wrong, b.op(api.KVDelete, name, nil, 0))
+			wrong = append(wrong, b.op(api.KVDelete, h.name, nil, 0))
 		}
 	}
 	t := table{b}
@@ -133,7 +217,7 @@ func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []st
 	}
 	var changes []backendkit.Change
 	for i, l := range loaded {
-		k := wanted[i].Key
+		k, id := wanted[i].Key, of[i].id
 		if holder(l.Record) != id {
 			// Under that session no record can come any more, so the key is left over.
 			wrong = append(wrong, b.op(api.KVDelete, b.keys.held(id, k), nil, 0))
@@ -141,7 +225,7 @@ func (b *Backend) removeHeld(ctx context.Context, id ports.SessionID, names []st
 		}
 		c := backendkit.Change{Key: k, Was: l, ID: newID()}
 		c.Write = c.ID
-		c.Tombstone = &ports.Tombstone{Key: k, Generation: l.Record.Generation, Session: id, Cause: cause}
+		c.Tombstone = &ports.Tombstone{Key: k, Generation: l.Record.Generation, Session: id, Cause: of[i].cause}
 		changes = append(changes, c)
 	}
 	if len(wrong) > 0 {

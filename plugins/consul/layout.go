@@ -52,7 +52,9 @@ func (l layout) held(id ports.SessionID, k core.Key) string {
 	return l.heldBy(id) + k.Service + "/" + k.ID
 }
 
-func (l layout) heldBy(id ports.SessionID) string { return l.namespace + "/held/" + string(id) + "/" }
+func (l layout) heldBy(id ports.SessionID) string { return l.allHeld() + string(id) + "/" }
+
+func (l layout) allHeld() string { return l.namespace + "/held/" }
 
 // sessions is the prefix that sweepers block on.
 func (l layout) sessions() string { return l.namespace + "/sessions/" }
@@ -79,7 +81,7 @@ func (l layout) ticks() string { return l.namespace + "/ticks" }
 
 // known are the names below the root, by which foreign data is told from ours.
 func (l layout) known() []string {
-	return []string{l.versions(), l.services(""), l.namespace + "/records/", l.namespace + "/held/", l.sessions(), l.endedPrefix(), l.seats(), l.ticks()}
+	return []string{l.versions(), l.services(""), l.namespace + "/records/", l.allHeld(), l.sessions(), l.endedPrefix(), l.seats(), l.ticks()}
 }
 
 // bucketOf spreads services over the buckets.

@@ -5,6 +5,8 @@ package consul
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -156,13 +158,15 @@ func (s *sweeper) act(ctx context.Context, now time.Time) {
 	if s.seats.held < 0 || now.Sub(s.lastLook) >= s.times.gap {
 		return
 	}
-	for _, o := range s.deadlines.due(now, s.lag()) {
+	for part := range slices.Chunk(s.deadlines.due(now, s.lag()), maxOps/3) {
 		select {
 		case s.places <- struct{}{}:
 		default:
 			return // All hands are busy; it stays due.
 		}
-		s.deadlines.drop(o)
+		for _, o := range part {
+			s.deadlines.drop(o)
+		}
 		s.working.Go(func() {
 			defer func() {
 				<-s.places
@@ -171,29 +175,38 @@ func (s *sweeper) act(ctx context.Context, now time.Time) {
 				default: // run knows already
 				}
 			}()
-			if err := s.end(ctx, o); err != nil && ctx.Err() == nil {
-				s.b.log.WarnContext(ctx, "a session could not be ended", "session", string(o.id), "error", err)
+			if err := s.end(ctx, part); err != nil && ctx.Err() == nil {
+				s.b.log.WarnContext(ctx, "sessions could not be ended; another try comes later", "sessions", len(part), "error", err)
 			}
 		})
 	}
 }
 
-// end ends a session that was not renewed since it was observed, or goes on with one that
+// end ends sessions that were not renewed since they were observed, and goes on with those that
 // somebody else has begun to end.
-func (s *sweeper) end(ctx context.Context, o observed) error {
+func (s *sweeper) end(ctx context.Context, all []observed) error {
 	bounded, cancel := context.WithTimeout(ctx, 10*s.times.gap)
 	defer cancel()
-	cause := core.CauseExpired
-	if o.closing {
+	var due []observed
+	var ends []ending
+	for _, o := range all {
+		if !o.closing {
+			due = append(due, o)
+			continue
+		}
 		pairs, err := s.b.read(bounded, s.b.keys.closing(o.id))
-		if err != nil || pairs[0].ModifyIndex == 0 {
+		if err != nil {
 			return err
 		}
-		cause = readClosing(pairs[0].Value).Cause
-	} else if ended, err := s.b.beginEnd(bounded, o.id, o.index, cause); err != nil || !ended {
-		return err
+		if pairs[0].ModifyIndex != 0 {
+			ends = append(ends, ending{o.id, readClosing(pairs[0].Value).Cause})
+		}
 	}
-	return s.b.finishEnd(bounded, o.id, cause)
+	begun, err := s.b.beginEnds(bounded, due)
+	if ends = append(ends, begun...); len(ends) > 0 {
+		err = errors.Join(err, s.b.finishEnds(bounded, ends))
+	}
+	return err
 }
 
 // watch lists all sessions whenever one has moved.
