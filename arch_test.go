@@ -79,6 +79,11 @@ var rooms = []room{
 		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/nats/cmd/prism-backend-nats", uses: []string{"adapters/pluginrpc", "plugins/nats"}},
+	{
+		path: "plugins/consul", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
+		inTests: []string{"conformance", "conformance/ways", "adapters/pluginhost", "tools/stores"},
+	},
+	{path: "plugins/consul/cmd/prism-backend-consul", uses: []string{"adapters/pluginrpc", "plugins/consul"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},

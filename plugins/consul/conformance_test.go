@@ -1,0 +1,202 @@
+package consul_test
+
+// conformance_test.go: the suite over the backend in three ways, and what the backend claims.
+// Which of the ways fail tells where a fault is: in the backend, on the wire, or in the life
+// of the process.
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/conformance/ways"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/plugins/consul"
+	"github.com/marketprism/prism/ports"
+	"github.com/marketprism/prism/tools/stores"
+)
+
+// Pinned: a backend that claims less is asked for less.
+func TestClaims(t *testing.T) {
+	want := ports.Info{
+		Name: "consul", Version: "1.0.0",
+		Capabilities: ports.Capabilities{Replicated: true, Durable: true, MultiHost: true},
+		Limits:       ports.Limits{MaxExpiryDelay: 1e9, MinSessionTTL: 1e9},
+	}
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	assert.Equal(t, want, consul.Info())
+	for name, h := range map[string]conformance.Harness{"in process": inProcess(store), "over the wire": overTheWire(store), "launched": launched(t, store)} {
+		b, err := h.Open(t.Context(), "prism")
+		require.NoError(t, err, name)
+		assert.Equal(t, want, b.Info(), name)
+		require.NoError(t, b.Close(), name)
+	}
+}
+
+func TestConformanceInProcess(t *testing.T) {
+	store := stores.ForTest(t, stores.Consul, stores.Options{})
+	conformance.Test(t, func(*testing.T) conformance.Harness { return inProcess(store) })
+}
+
+func TestConformanceOverTheWire(t *testing.T) {
+	store := stores.ForTest(t, stores.Consul, stores.Options{})
+	conformance.Test(t, func(*testing.T) conformance.Harness { return overTheWire(store) })
+}
+
+// The launched program has three servers, which are broken in every way.
+func TestConformanceLaunched(t *testing.T) {
+	store := stores.ForTest(t, stores.Consul, stores.Options{Nodes: 3, Proxied: true})
+	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store) })
+}
+
+func options(store *stores.Cluster) ways.Options {
+	return func(string) map[string]any { return map[string]any{"url": strings.Join(store.URLs(), ",")} }
+}
+
+func inProcess(store *stores.Cluster) conformance.Harness {
+	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		return consul.Open(ctx, consul.Options{Namespace: namespace, URL: strings.Join(store.URLs(), ",")})
+	}), vandal{store})
+}
+
+func overTheWire(store *stores.Cluster) conformance.Harness {
+	return ways.WithVandal(ways.OverTheWire(consul.Plugin(), options(store)), vandal{store})
+}
+
+func launched(t *testing.T, store *stores.Cluster) conformance.Harness {
+	t.Helper()
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "consul", options(store)), &faults{store: store}), vandal{store})
+}
+
+// faults breaks the servers. It implements conformance.Faults.
+type faults struct {
+	store  *stores.Cluster
+	leader int // the node that was taken
+	broken conformance.Fault
+}
+
+func (f *faults) CanInflict(conformance.Fault) bool { return true }
+
+func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) (err error) {
+	f.broken = fault
+	switch fault {
+	case conformance.FaultStop:
+		return f.store.Stop(ctx)
+	case conformance.FaultPause:
+		return f.store.Pause()
+	case conformance.FaultCut:
+		return f.store.Cut(stores.Blackholed)
+	case conformance.FaultWipe:
+		return f.store.Wipe(ctx)
+	case conformance.FaultLeader:
+		if f.leader, err = f.store.Leader(ctx); err != nil {
+			return err
+		}
+		return f.store.KillNode(f.leader)
+	}
+	return fmt.Errorf("the fault %q is not known", fault)
+}
+
+func (f *faults) Mend(ctx context.Context) error {
+	fault := f.broken
+	f.broken = ""
+	switch fault {
+	case conformance.FaultStop:
+		return f.store.Start(ctx)
+	case conformance.FaultPause:
+		return f.store.Resume()
+	case conformance.FaultCut:
+		return f.store.Mend()
+	case conformance.FaultLeader:
+		return f.store.StartNode(ctx, f.leader)
+	case conformance.FaultWipe:
+	}
+	return nil
+}
+
+// vandal writes into Consul past the backend. It implements conformance.Vandal.
+type vandal struct{ store *stores.Cluster }
+
+// client is Consul's own, as people use it.
+func client(store *stores.Cluster) (*api.Client, error) {
+	return api.NewClient(&api.Config{Address: store.URL(), Token: store.Credentials.Token})
+}
+
+// touch puts a document in the place of a record's and moves what watchers block on, as a
+// write of another version would.
+func (v vandal) touch(namespace string, k core.Key, document []byte) error {
+	c, err := client(v.store)
+	if err != nil {
+		return err
+	}
+	found, _, err := c.KV().List(namespace+"/services/", nil)
+	if err != nil {
+		return err
+	}
+	for _, pair := range found {
+		bucket, service, _ := strings.Cut(strings.TrimPrefix(pair.Key, namespace+"/services/"), "/")
+		if service != k.Service {
+			continue
+		}
+		mark := fmt.Appendf(nil, `{"v":1,"service":%q,"write":"by hand, after %d"}`, service, pair.ModifyIndex)
+		ok, resp, _, err := c.Txn().Txn(api.TxnOps{
+			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: recordKey(namespace, k), Value: document}},
+			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: pair.Key, Value: mark}},
+			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: namespace + "/versions/" + bucket, Value: mark}},
+		}, nil)
+		if err == nil && !ok {
+			err = fmt.Errorf("the transaction failed: %s", resp.Errors[0].What)
+		}
+		return err
+	}
+	return fmt.Errorf("no version of the service %s is stored", k.Service)
+}
+
+func recordKey(namespace string, k core.Key) string {
+	return namespace + "/records/" + k.Service + "/" + k.ID
+}
+
+func (v vandal) fields(namespace string, k core.Key) (map[string]json.RawMessage, error) {
+	c, err := client(v.store)
+	if err != nil {
+		return nil, err
+	}
+	pair, _, err := c.KV().Get(recordKey(namespace, k), nil)
+	if err == nil && pair == nil {
+		err = fmt.Errorf("nothing stands at %s", k)
+	}
+	if err != nil {
+		return nil, err
+	}
+	var all map[string]json.RawMessage
+	return all, json.Unmarshal(pair.Value, &all)
+}
+
+func (v vandal) Corrupt(_ context.Context, namespace string, k core.Key) error {
+	return v.touch(namespace, k, []byte("\x00 no record"))
+}
+
+func (v vandal) AddField(_ context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
+	all, err := v.fields(namespace, k)
+	if err != nil {
+		return err
+	}
+	all[field] = value
+	document, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	return v.touch(namespace, k, document)
+}
+
+func (v vandal) Field(_ context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
+	all, err := v.fields(namespace, k)
+	return all[field], err
+}

@@ -1,0 +1,245 @@
+package consul
+
+// ending.go: the end of a session, whoever brings it about. First its key goes, in one
+// transaction with a note of why, so that no Put can come under it any more; then its
+// records; then the note becomes a mark that the id has been used. Every step can be done
+// twice, and by somebody else.
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/ports"
+)
+
+// closingJSON is the note of a session whose records are going.
+type closingJSON struct {
+	V       int             `json:"v"`
+	Session ports.SessionID `json:"session"`
+	Cause   core.Cause      `json:"cause"`
+}
+
+// CloseSession implements ports.Sessions.
+func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
+	ctx, leave, err := b.enter(ctx)
+	if err != nil {
+		return fmt.Errorf("close session %s: %w", id, err)
+	}
+	defer leave()
+	if core.ValidateName("session", string(id)) != nil {
+		return nil // It never was open.
+	}
+	for {
+		pairs, err := b.read(ctx, b.keys.open(id), b.keys.closing(id))
+		if err != nil {
+			return fmt.Errorf("close session %s: %w", id, err)
+		}
+		cause := core.CauseDeregistered
+		switch open, closing := pairs[0].ModifyIndex, pairs[1]; {
+		case closing.ModifyIndex != 0:
+			cause = readClosing(closing.Value).Cause // Somebody else is at it; what matters is that they go.
+		case open == 0:
+			return nil
+		default:
+			switch ended, err := b.beginEnd(ctx, id, open, cause); {
+			case err != nil:
+				return fmt.Errorf("close session %s: %w", id, err)
+			case !ended:
+				continue // It was renewed.
+			}
+		}
+		if err := b.finishEnds(ctx, []ending{{id, cause}}); err != nil {
+			return fmt.Errorf("close session %s: %w", id, err)
+		}
+		return nil
+	}
+}
+
+// readClosing reads a note. One that somebody damaged does not say why.
+func readClosing(value []byte) closingJSON {
+	var j closingJSON
+	if json.Unmarshal(value, &j) != nil || j.Cause == "" {
+		j.Cause = core.CauseExpired
+	}
+	return j
+}
+
+// beginEnd ends a session whose key still has an index. False: it has moved, or is gone.
+func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64, cause core.Cause) (ended bool, err error) {
+	ops, err := b.endOps(id, index, cause)
+	if err != nil {
+		return false, err
+	}
+	errs, err := b.writeAll(ctx, ops)
+	if err != nil || len(errs) > 0 {
+		return false, err
+	}
+	b.forget(id)
+	return true, nil
+}
+
+func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (api.TxnOps, error) {
+	note, err := json.Marshal(closingJSON{V: 1, Session: id, Cause: cause})
+	if err != nil {
+		return nil, fmt.Errorf("encode a note: %w", err)
+	}
+	return api.TxnOps{
+		b.op(api.KVCheckIndex, b.keys.open(id), nil, index), // A delete-cas of what is gone would succeed.
+		b.op(api.KVDelete, b.keys.open(id), nil, 0),
+		b.op(api.KVSet, b.keys.closing(id), note, 0),
+	}, nil
+}
+
+// beginEnds is beginEnd for many sessions that ran out, most of which can end in one
+// transaction. It returns those that have ended.
+func (b *Backend) beginEnds(ctx context.Context, due []observed) (begun []ending, err error) {
+	const each = 3 // operations
+	for part := range slices.Chunk(due, maxOps/each) {
+		var ops api.TxnOps
+		for _, o := range part {
+			end, err := b.endOps(o.id, o.index, core.CauseExpired)
+			if err != nil {
+				return begun, err
+			}
+			ops = append(ops, end...)
+		}
+		errs, err := b.writeAll(ctx, ops)
+		if err != nil {
+			return begun, err
+		}
+		for _, o := range part {
+			ended := len(errs) == 0
+			if !ended { // Some have moved: one by one.
+				if ended, err = b.beginEnd(ctx, o.id, o.index, core.CauseExpired); err != nil {
+					return begun, err
+				}
+			}
+			if ended {
+				b.forget(o.id)
+				begun = append(begun, ending{o.id, core.CauseExpired})
+			}
+		}
+	}
+	return begun, nil
+}
+
+// ending is a session whose records are to go.
+type ending struct {
+	id    ports.SessionID
+	cause core.Cause
+}
+
+// finishEnds removes the records of sessions that have ended, and marks their ids as used.
+func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
+	const each = 2 // operations
+	for part := range slices.Chunk(ends, maxOps/each) {
+		for left := true; left; { // No key is added to their lists any more.
+			held, err := b.heldKeys(ctx, part)
+			if err != nil {
+				return err
+			}
+			left = false
+			for some := range slices.Chunk(held, maxOps-1) {
+				stale, err := b.removeHeld(ctx, some)
+				if err != nil {
+					return err
+				}
+				left = left || stale
+			}
+		}
+		var ops api.TxnOps
+		for _, e := range part {
+			ops = append(ops, b.op(api.KVDelete, b.keys.closing(e.id), nil, 0),
+				b.op(api.KVSet, b.keys.ended(e.id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, e.id, e.cause), 0))
+		}
+		if _, err := b.writeAll(ctx, ops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// heldKey is one line of a session's list.
+type heldKey struct {
+	ending
+	name string
+}
+
+// heldKeys reads the lists of sessions.
+func (b *Backend) heldKeys(ctx context.Context, ends []ending) ([]heldKey, error) {
+	ops := make(api.TxnOps, len(ends))
+	of := make(map[ports.SessionID]ending, len(ends))
+	for i, e := range ends {
+		ops[i] = b.op(api.KVGetTree, b.keys.heldBy(e.id), nil, 0)
+		of[e.id] = e
+	}
+	ok, resp, _, err := b.client.Txn().Txn(ops, b.consistent(ctx))
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
+	if !ok {
+		return nil, b.broken(resp.Errors)
+	}
+	var held []heldKey
+	for _, res := range resp.Results {
+		id, _, _ := strings.Cut(strings.TrimPrefix(res.KV.Key, b.keys.allHeld()), "/")
+		held = append(held, heldKey{of[ports.SessionID(id)], res.KV.Key})
+	}
+	return held, nil
+}
+
+// removeHeld removes the records that some keys of sessions' lists name. Those that have moved
+// to another session stay; those that somebody writes now are left for another round, which it
+// reports.
+func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, err error) {
+	var wanted []backendkit.Wanted
+	var of []ending      // of each of them
+	var wrong api.TxnOps // what names no record of its session
+	for _, h := range held {
+		if k, ok := keyOf(strings.TrimPrefix(h.name, b.keys.heldBy(h.id))); ok {
+			wanted, of = append(wanted, backendkit.Wanted{Key: k}), append(of, h.ending)
+		} else {
+			wrong = append(wrong, b.op(api.KVDelete, h.name, nil, 0))
+		}
+	}
+	t := table{b}
+	loaded, err := t.Load(ctx, wanted)
+	if err != nil {
+		return false, err
+	}
+	var changes []backendkit.Change
+	for i, l := range loaded {
+		k, id := wanted[i].Key, of[i].id
+		if holder(l.Record) != id {
+			// Under that session no record can come any more, so the key is left over.
+			wrong = append(wrong, b.op(api.KVDelete, b.keys.held(id, k), nil, 0))
+			continue
+		}
+		c := backendkit.Change{Key: k, Was: l, ID: newID()}
+		c.Write = c.ID
+		c.Tombstone = &ports.Tombstone{Key: k, Generation: l.Record.Generation, Session: id, Cause: of[i].cause}
+		changes = append(changes, c)
+	}
+	if len(wrong) > 0 {
+		if _, err := b.writeAll(ctx, wrong); err != nil {
+			return false, err
+		}
+	}
+	for _, done := range t.Commit(ctx, changes) {
+		switch {
+		case errors.Is(done.Err, backendkit.ErrStale):
+			left = true
+		case done.Err != nil:
+			return false, done.Err
+		}
+	}
+	return left, nil
+}
