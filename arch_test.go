@@ -57,6 +57,7 @@ var rooms = []room{
 	{path: "adapters/backendkit", uses: []string{"core", "ports"}},
 	{path: "adapters/pluginrpc/...", uses: []string{"core", "ports"}, inTests: []string{"conformance", "plugins/memory", "adapters/telemetry"}},
 	{path: "adapters/pluginhost", uses: []string{"core", "ports", "adapters/pluginrpc/..."}, inTests: []string{"conformance", "plugins/memory"}},
+	{path: "adapters/hoststate", uses: []string{"core", "ports", "adapters/backendkit"}},
 	{path: "adapters/probe", uses: []string{"core", "ports"}},
 	{path: "adapters/telemetry", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "adapters/config", uses: []string{"core", "ports", "adapters/pluginrpc"}},
