@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -181,7 +182,13 @@ func (r *Registry) removeOrphans(keys []core.Key) {
 		r.mu.Lock()
 		e := r.entryLocked(key)
 		h := r.held[key]
-		orphan := e != nil && e.leaving == nil && (h == nil || h.unclaimed) && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil
+		unclaimed := h != nil && h.unclaimed
+		if unclaimed && h.phase == holdRecovering { // the store does not have it yet
+			r.lookForOrphanLocked(key, orphanDelay)
+			r.mu.Unlock()
+			continue
+		}
+		orphan := e != nil && e.leaving == nil && (h == nil || unclaimed) && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil
 		r.mu.Unlock()
 		if !orphan {
 			continue
@@ -192,7 +199,7 @@ func (r *Registry) removeOrphans(keys []core.Key) {
 			Reason: "nobody holds this record", IfRevision: e.rec.Revision,
 		}})
 		cancel()
-		if !settled(res) || h != nil && h.phase == holdRecovering { // the store did not answer, or does not have it yet
+		if !settled(res) || unclaimed && errors.Is(res.Err, ports.ErrConflict) { // the store did not answer, or it was written to
 			r.mu.Lock()
 			r.lookForOrphanLocked(key, orphanDelay)
 			r.mu.Unlock()

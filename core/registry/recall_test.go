@@ -392,6 +392,27 @@ func (unwatched) Watch(context.Context, ports.WatchRequest) (ports.Watcher, erro
 	return nil, fmt.Errorf("%w: not now", ports.ErrUnavailable)
 }
 
+func TestOwnInstancesThatTheStoreLostAndNobodyClaimsGo(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		notes := &notebook{}
+		first := newHost(t, s, journaled(notes))
+		_, err := first.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: spec("a")}, func(core.HeartbeatState) {})
+		require.NoError(t, err)
+		first.crash(t, s)
+		s.replace(t)
+		// The store takes nothing until the time to claim it is over.
+		s.hooks(nil, func(ports.Mutation) error { return fmt.Errorf("%w: full", ports.ErrUnavailable) })
+		second := newHost(t, s, journaled(notes))
+		defer second.stop(t)
+		sleep(14 * time.Second)
+		assert.Len(t, second.Held(), 1)
+		s.hooks(nil, nil)
+		sleep(10 * time.Second)
+		assert.Empty(t, second.Held())
+		assert.Equal(t, []string{"service_deregistered a orphan"}, second.taken())
+	})
+}
+
 func TestOwnInstancesGoOnWhenTheirProcessRegistersThemAgain(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		other := newHost(t, s)
