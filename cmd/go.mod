@@ -7,6 +7,7 @@ go 1.26.0
 require (
 	github.com/marketprism/prism v0.0.0
 	github.com/marketprism/prism/adapters/inbound v0.0.0
+	github.com/marketprism/prism/tools/stores v0.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
@@ -74,4 +75,5 @@ require (
 replace (
 	github.com/marketprism/prism => ../
 	github.com/marketprism/prism/adapters/inbound => ../adapters/inbound
+	github.com/marketprism/prism/tools/stores => ../tools/stores
 )
