@@ -14,8 +14,7 @@ import (
 // openState opens the state of a host that listens at an address where its restart will listen
 // too: nobody else could ask for what is remembered.
 func (h *host) openState(cfg config.Config) error {
-	_, port, err := net.SplitHostPort(cfg.Server.HTTP)
-	if h.http == nil || err != nil || port == "0" {
+	if h.http == nil || !lasts(cfg.Server.HTTP) {
 		h.log.Debug("server.http has no lasting address, so that no state is kept in server.data_dir")
 		return nil
 	}
@@ -27,6 +26,12 @@ func (h *host) openState(cfg config.Config) error {
 		Dir: cmp.Or(cfg.Server.DataDir, standard), Backend: cfg.Backend, Namespace: cfg.Namespace(), Address: h.http.Addr().String(), Logger: h.log,
 	})
 	return err
+}
+
+// lasts reports whether an address has a port of its own, rather than any that is free.
+func lasts(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port != "0"
 }
 
 // journal hands the state to the client, where there is one.
