@@ -85,6 +85,23 @@ func assertRenewed(t *testing.T, p *process, leases []string) {
 // aWhile is longer than the sessions of a host with session_ttl=4 and what stores add to it.
 const aWhile = 9 * time.Second
 
+// startClock registers an instance that expires after a while.
+func startClock(t *testing.T, p *process) {
+	t.Helper()
+	_, err := p.client.RegisterOnce(t.Context(), core.Spec{
+		Service: "clock", Host: "127.0.0.1", Port: 1, TTL: aWhile, Check: &core.Check{Type: core.CheckNone},
+	})
+	require.NoError(t, err)
+}
+
+func untilTheClockEnds(p *process) {
+	p.t.Helper()
+	p.until("the clock expires", func(ctx context.Context) bool {
+		list, _, _, err := p.client.Events(ctx, discovery.HistoryQuery{Service: "clock", Types: []core.EventType{core.EventExpired}})
+		return err == nil && len(list) > 0
+	})
+}
+
 func TestARestartedHostGoesOnUnseen(t *testing.T) {
 	for _, kind := range lastingStores(t) {
 		for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
@@ -103,9 +120,10 @@ func TestARestartedHostGoesOnUnseen(t *testing.T) {
 				first.end(sig)
 				second := serve(t, args...)
 				assertRenewed(t, second, leases)
-				time.Sleep(aWhile)
+				startClock(t, other)
+				untilTheClockEnds(other)
 				assertRenewed(t, second, leases)
-				events, _, reset, err := other.client.Events(t.Context(), discovery.HistoryQuery{After: before})
+				events, _, reset, err := other.client.Events(t.Context(), discovery.HistoryQuery{After: before, Service: "svc"})
 				require.NoError(t, err)
 				assert.False(t, reset)
 				assert.Empty(t, events)

@@ -35,7 +35,7 @@ type lateWatcher struct {
 func (w *lateWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 	ev, err := w.Watcher.Next(ctx)
 	if err == nil && w.synced {
-		time.Sleep(w.by)
+		<-time.After(w.by)
 	}
 	w.synced = w.synced || ev.Kind == ports.WatchSynced
 	return ev, err
