@@ -182,6 +182,14 @@ func TestAStateThatCannotBeHadIsExplained(t *testing.T) {
 	assert.Equal(t, "prism: server.data_dir: the folder "+file+" cannot be made (not a directory); name one that this user may write to\n", r.err)
 }
 
+func TestAHostWithoutAFolderForItsStateDoesWithout(t *testing.T) {
+	t.Setenv("XDG_STATE_HOME", filepath.Join(writeFile(t, "file", ""), "state"))
+	p := serve(t, "--http", lastingAddress(t))
+	assert.Contains(t, p.log(), "no state is kept")
+	assert.Contains(t, p.log(), "server.data_dir: the folder ")
+	oneClientOneAuto(t, p)
+}
+
 func TestAStateThatCannotBeReadIsLeftAside(t *testing.T) {
 	dir := t.TempDir()
 	args := []string{"--http", lastingAddress(t), "--set", "server.data_dir=" + dir}

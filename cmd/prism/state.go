@@ -3,28 +3,38 @@ package main
 // state.go: where a host remembers, beyond its end, what others registered through it.
 
 import (
-	"cmp"
+	"errors"
+	"log/slog"
 	"net"
 
 	"github.com/marketprism/prism/adapters/config"
 	"github.com/marketprism/prism/adapters/hoststate"
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/core/discovery"
 )
 
 // openState opens the state of a host that listens at an address where its restart will listen
-// too: nobody else could ask for what is remembered.
+// too: nobody else could ask for what is remembered. Where nobody chose the folder, as in a
+// container without one that can be written to, the host does without.
 func (h *host) openState(cfg config.Config) error {
 	if h.http == nil || !lasts(cfg.Server.HTTP) {
 		h.log.Debug("server.http has no lasting address, so that no state is kept in server.data_dir")
 		return nil
 	}
-	standard, err := hoststate.DefaultDir()
-	if err != nil && cfg.Server.DataDir == "" {
-		return err
+	var err error
+	dir := cfg.Server.DataDir
+	if dir == "" {
+		dir, err = hoststate.DefaultDir()
 	}
-	h.state, err = hoststate.Open(hoststate.Options{
-		Dir: cmp.Or(cfg.Server.DataDir, standard), Backend: cfg.Backend, Namespace: cfg.Namespace(), Address: h.http.Addr().String(), Logger: h.log,
-	})
+	if err == nil {
+		h.state, err = hoststate.Open(hoststate.Options{
+			Dir: dir, Backend: cfg.Backend, Namespace: cfg.Namespace(), Address: h.http.Addr().String(), Logger: h.log,
+		})
+	}
+	if cfg.Server.DataDir == "" && errors.Is(err, core.ErrInvalid) {
+		h.log.Warn("no state is kept: a restart of this host loses instances without heartbeats", slog.Any("error", err))
+		return nil
+	}
 	return err
 }
 

@@ -281,6 +281,7 @@ func TestANewerRegistrationInANewStoreWinsOverTheJournal(t *testing.T) {
 		defer second.stop(t)
 		sleep(10 * time.Second)
 		assert.Empty(t, second.Held())
+		assert.Empty(t, second.taken())
 		assert.Empty(t, other.taken())
 	})
 }
@@ -300,6 +301,22 @@ func TestAnUnacknowledgedRegistrationGoesAfterARestart(t *testing.T) {
 		sleep(2 * time.Second)
 		assert.Equal(t, []string{"service_deregistered lost orphan"}, second.taken())
 		assert.Len(t, second.Held(), 1)
+	})
+}
+
+func TestAnUnacknowledgedTakeOverGoesAfterARestart(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		notes := &notebook{}
+		first := newHost(t, s, journaled(notes))
+		first.register(t, autoSpec("a"))
+		killed := notes.safe()
+		first.register(t, autoSpec("a"))
+		first.crash(t, s)
+		second := newHost(t, s, journaled(killed))
+		defer second.stop(t)
+		assert.Empty(t, second.Held())
+		sleep(3 * time.Second)
+		assert.Equal(t, []string{"service_deregistered a orphan"}, second.taken())
 	})
 }
 
