@@ -402,6 +402,18 @@ func TestAHeartbeatBeforeTheFirstSnapshotFindsWhatWasRecalled(t *testing.T) {
 	})
 }
 
+func TestARegistrationSaysWhyTheStoreDidNotTakeIt(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		h := newHost(t, s)
+		defer h.stop(t)
+		s.setAway(true)
+		defer s.setAway(false)
+		_, err := h.Register(t.Context(), registry.RegisterRequest{Spec: spec("a")})
+		require.ErrorIs(t, err, core.ErrUnavailable)
+		assert.Contains(t, err.Error(), "cut off", "and not that others are registering it")
+	})
+}
+
 // unwatched is a store that cannot be followed.
 type unwatched struct{ *store }
 

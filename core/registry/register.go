@@ -179,6 +179,7 @@ func (a *assertion) saw(rec *ports.Record, tomb *ports.Tombstone) {
 func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
+	var last error
 	for attempt := range maxAttempts {
 		rec, retry, err := a.attempt(ctx)
 		if err == nil && !retry {
@@ -191,6 +192,10 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 		if err != nil && !pause(ctx, attempt) {
 			return ports.Record{}, asUnavailable(err)
 		}
+		last = err
+	}
+	if last != nil {
+		return ports.Record{}, asUnavailable(last)
 	}
 	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
 }
