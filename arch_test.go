@@ -57,6 +57,7 @@ var rooms = []room{
 	{path: "adapters/backendkit", uses: []string{"core", "ports"}},
 	{path: "adapters/pluginrpc/...", uses: []string{"core", "ports"}, inTests: []string{"conformance", "plugins/memory", "adapters/telemetry"}},
 	{path: "adapters/pluginhost", uses: []string{"core", "ports", "adapters/pluginrpc/..."}, inTests: []string{"conformance", "plugins/memory"}},
+	{path: "adapters/hoststate", uses: []string{"core", "ports", "adapters/backendkit"}},
 	{path: "adapters/probe", uses: []string{"core", "ports"}},
 	{path: "adapters/telemetry", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "adapters/config", uses: []string{"core", "ports", "adapters/pluginrpc"}},
@@ -90,7 +91,7 @@ var rooms = []room{
 
 	// The front door and the program wire everything; the programs around them use it.
 	{path: "", uses: []string{"core", "core/discovery", "ports", "adapters/config", "adapters/pluginhost", "adapters/probe", "adapters/telemetry", "plugins/memory"}, inTests: []string{"adapters/pluginrpc"}},
-	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."}},
+	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."}, inTests: []string{"tools/stores"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 	{path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 

@@ -7,6 +7,7 @@ go 1.26.0
 require (
 	github.com/marketprism/prism v0.0.0
 	github.com/marketprism/prism/adapters/inbound v0.0.0
+	github.com/marketprism/prism/tools/stores v0.0.0
 	github.com/prometheus/client_golang v1.25.0
 	github.com/spf13/cobra v1.10.2
 	github.com/stretchr/testify v1.12.1
@@ -25,6 +26,7 @@ require (
 
 require (
 	github.com/agnivade/levenshtein v1.2.2 // indirect
+	github.com/anishathalye/porcupine v1.3.1 // indirect
 	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/cenkalti/backoff/v5 v5.0.3 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
@@ -68,10 +70,12 @@ require (
 	golang.org/x/text v0.43.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260928230214-8a89bd6388cc // indirect
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260928230214-8a89bd6388cc // indirect
+	pgregory.net/rapid v1.3.0 // indirect
 )
 
 // Needed where there is no workspace (GOWORK=off), until the modules are tagged.
 replace (
 	github.com/marketprism/prism => ../
 	github.com/marketprism/prism/adapters/inbound => ../adapters/inbound
+	github.com/marketprism/prism/tools/stores => ../tools/stores
 )

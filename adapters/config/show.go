@@ -94,7 +94,6 @@ var idle = []struct{ key, why string }{
 	{"events.file", "no effect yet: the history file is not built in this version"},
 	{"server.dns", "no effect yet: the DNS listener is not built in this version"},
 	{"server.dns_domain", "no effect yet: the DNS listener is not built in this version"},
-	{"server.data_dir", "no effect yet: the state file is not built in this version"},
 	{"network.retry", "no effect any more: the host retries by itself, with jitter, until the caller's deadline"},
 	{"network.request_timeout", "no effect any more: how long a call to the store may take is fixed, 5 s for a write"},
 	{"security.tls", "no effect yet: TLS on the listeners is not built in this version"},

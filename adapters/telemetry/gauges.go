@@ -24,6 +24,7 @@ type gauges struct {
 	instances metric.Int64ObservableGauge
 	services  metric.Int64ObservableGauge
 	age       metric.Float64ObservableGauge
+	lag       metric.Float64ObservableGauge
 	stale     metric.Int64ObservableGauge
 	connected metric.Int64ObservableGauge
 	held      metric.Int64ObservableGauge
@@ -48,6 +49,9 @@ func (g *gauges) make(meter metric.Meter) error {
 	age, e := meter.Float64ObservableGauge("prism_view_age_seconds", metric.WithUnit("s"),
 		metric.WithDescription("Time since the last proof that the view is current."))
 	g.age = age
+	err = errors.Join(err, e)
+	g.lag, e = meter.Float64ObservableGauge("prism_watch_lag_seconds", metric.WithUnit("s"),
+		metric.WithDescription("Time from the acknowledgement of a write of this process to the watch showing it: the latest, or one under way."))
 	return errors.Join(err, e)
 }
 
@@ -59,7 +63,7 @@ func (m *Metrics) Follow(meter metric.Meter, client *discovery.Client) error {
 	}
 	g := &m.gauges
 	f := &following{gauges: g, client: client, watch: watch, status: map[core.Key]core.Status{}, count: map[labels]int64{}}
-	return m.register(meter, f.collect, g.instances, g.services, g.age, g.stale, g.connected, g.held, g.sessions, g.skipped)
+	return m.register(meter, f.collect, g.instances, g.services, g.age, g.lag, g.stale, g.connected, g.held, g.sessions, g.skipped)
 }
 
 // following is one client as it was when it was last looked at.
@@ -84,6 +88,7 @@ func (f *following) collect(_ context.Context, o metric.Observer) error {
 	st := f.client.Status()
 	o.ObserveInt64(f.services, int64(st.Services))
 	o.ObserveFloat64(f.age, st.Freshness.Age.Seconds())
+	o.ObserveFloat64(f.lag, st.WatchLag.Seconds())
 	o.ObserveInt64(f.stale, truth(st.Freshness.Stale))
 	o.ObserveInt64(f.connected, truth(st.Connected))
 	o.ObserveInt64(f.held, int64(st.Held))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/marketprism/prism"
 	"github.com/marketprism/prism/adapters/config"
+	"github.com/marketprism/prism/adapters/hoststate"
 	"github.com/marketprism/prism/adapters/inbound/grpcapi"
 	"github.com/marketprism/prism/adapters/inbound/httpapi"
 	"github.com/marketprism/prism/adapters/pluginhost"
@@ -32,6 +33,7 @@ type host struct {
 	metrics *telemetry.Metrics
 	http    net.Listener // nil: turned off
 	grpc    net.Listener
+	state   *hoststate.Journal // nil: none is kept
 	backend *opening
 	client  *discovery.Client
 	api     *httpapi.API
@@ -65,6 +67,9 @@ func (h *host) start(ctx context.Context, loaded *config.Loaded) (err error) {
 	}
 	meter := h.sdk.meters.Meter(telemetry.Scope)
 	if h.metrics, err = telemetry.New(meter, telemetry.Options{Services: cfg.Monitoring.MetricsLabels["service"]}); err != nil {
+		return err
+	}
+	if err := h.openState(cfg); err != nil {
 		return err
 	}
 	embedded := prism.ConfigOf(loaded)
@@ -131,7 +136,7 @@ func (h *host) openClient(ctx context.Context, cfg prism.Config) (*discovery.Cli
 		return nil, err
 	}
 	store := telemetry.Wrap(h.backend, h.sdk.tracers.Tracer(telemetry.Scope), h.metrics)
-	return discovery.Open(ctx, store, append(opts, discovery.WithoutWaiting(), discovery.WithObserver(h.metrics.Observer()))...)
+	return discovery.Open(ctx, store, append(h.journal(opts), discovery.WithoutWaiting(), discovery.WithObserver(h.metrics.Observer()))...)
 }
 
 func (h *host) serveHTTP(ctx context.Context, cfg config.Config) error {
@@ -207,6 +212,9 @@ func (h *host) close(ctx context.Context) error {
 		err = h.client.Close(ctx)
 	case h.backend != nil:
 		err = h.backend.Close()
+	}
+	if h.state != nil {
+		err = errors.Join(err, h.state.Close())
 	}
 	if h.stop != nil {
 		h.stop()

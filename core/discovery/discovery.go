@@ -59,6 +59,7 @@ type options struct {
 	keep            bool
 	wait            bool
 	observer        Observer
+	journal         ports.Journal
 	err             error
 }
 
@@ -122,6 +123,10 @@ func WithAutoDeregister(remove bool) Option { return func(o *options) { o.keep =
 // WithoutWaiting lets Open return before the store has answered; reads are stale until then.
 func WithoutWaiting() Option { return func(o *options) { o.wait = false } }
 
+// WithJournal lets the client go on, after a restart, with what it held: see ports.Journal. The
+// caller closes the journal, after the client. Default: what it held goes with the process.
+func WithJournal(j ports.Journal) Option { return func(o *options) { o.journal = j } }
+
 // WithObserver reports what happens, for metrics.
 func WithObserver(ob Observer) Option { return func(o *options) { o.observer = ob } }
 
@@ -148,7 +153,7 @@ func Open(ctx context.Context, backend ports.Backend, opts ...Option) (*Client, 
 	c.live.Store(&c.opt)
 	ro := registry.Options{
 		Defaults: o.defaults, ServiceDefaults: o.serviceDefaults, SessionTTL: o.sessionTTL, CleanupInterval: o.cleanup,
-		ProtectThreshold: o.protect, Program: o.program, Logger: o.log, Publish: c.publish,
+		ProtectThreshold: o.protect, Program: o.program, Logger: o.log, Publish: c.publish, Journal: o.journal,
 	}
 	if o.prober != nil {
 		c.checks = health.NewScheduler(health.Options{Prober: o.prober, Report: c.checked, Logger: o.log})

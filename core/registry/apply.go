@@ -110,14 +110,15 @@ func (r *Registry) staleLocked(key core.Key, rev core.Revision, e *entry) bool {
 	return ok && !rev.After(floor)
 }
 
-// mergeAnswerLocked takes in the record that a write of our own was answered with.
-func (r *Registry) mergeAnswerLocked(rec ports.Record) {
+// mergeAnswerLocked takes in the record that a write of our own was answered with. Found says
+// that it stood there already: before the first snapshot that is no news.
+func (r *Registry) mergeAnswerLocked(rec ports.Record, found bool) {
 	e := r.entryLocked(rec.Key)
 	// The watch has shown everything up to its cursor: what it does not hold was deleted since.
 	if cur := r.link.cursor; e == nil && rec.Revision.Epoch == cur.Epoch && rec.Revision.N <= cur.N {
 		return
 	}
-	r.applyRecordLocked(rec, false)
+	r.applyRecordLocked(rec, found && !r.link.synced)
 	r.flushLocked()
 }
 
@@ -138,17 +139,22 @@ func (r *Registry) applyRecordLocked(rec ports.Record, quiet bool) {
 	}
 	e.age(old)
 	delete(r.skipped, rec.Key)
-	s := r.serviceLocked(rec.Key.Service)
-	delete(s.floors, rec.Key.ID)
-	if i, known := slices.BinarySearch(s.ids, rec.Key.ID); !known {
-		s.ids = slices.Insert(s.ids, i, rec.Key.ID)
-	}
-	s.entries[rec.Key.ID] = e
-	r.dirty[s.name] = s
+	r.insertLocked(e)
 	if !quiet {
 		r.publishChange(old, e)
 	}
 	r.holderSeesRecordLocked(e)
+}
+
+// insertLocked puts an entry into the view, in place of what stands there.
+func (r *Registry) insertLocked(e *entry) {
+	s, id := r.serviceLocked(e.rec.Key.Service), e.rec.Key.ID
+	delete(s.floors, id)
+	if i, known := slices.BinarySearch(s.ids, id); !known {
+		s.ids = slices.Insert(s.ids, i, id)
+	}
+	s.entries[id] = e
+	r.dirty[s.name] = s
 }
 
 func (r *Registry) skipLocked(key core.Key, reason string) {
@@ -201,7 +207,9 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 	h := r.held[key]
 	switch {
 	case h == nil:
-		r.mayBeOrphanLocked(e)
+		if own == nil || !r.recallLocked(e, own) {
+			r.mayBeOrphanLocked(e)
+		}
 		return
 	case e.rec.Generation.Compare(h.gen) > 0:
 		r.supersededLocked(h, e)
@@ -218,6 +226,7 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 	if h.phase == holdRecovering && !own.gone {
 		h.phase = holdActive
 	}
+	r.noteHeldLocked(h, e.rec)
 	r.opt.Track(handOut(e.in))
 }
 

@@ -99,7 +99,7 @@ func (r *Registry) compare(records []ports.Record, seen map[core.Key]bool, curso
 			missed = append(missed, rec.Key)
 			continue
 		}
-		r.mergeAnswerLocked(rec)
+		r.mergeAnswerLocked(rec, true)
 	}
 	for _, s := range r.services {
 		for _, e := range s.entries {

@@ -30,6 +30,7 @@ func (r *Registry) Heartbeat(ctx context.Context, tokens []string) []HeartbeatRe
 	}
 	defer r.end()
 	var wg sync.WaitGroup
+	adopts := false
 	places := make(chan struct{}, parallelAdoptions)
 	for i, token := range tokens {
 		out[i] = HeartbeatResult{Lease: token, State: core.HeartbeatUnknown}
@@ -37,10 +38,11 @@ func (r *Registry) Heartbeat(ctx context.Context, tokens []string) []HeartbeatRe
 		if err != nil {
 			continue
 		}
-		if state := r.beatHeld(lease); state != "" {
+		if _, state := r.beatHeld(lease); state != "" {
 			out[i].State = state
 			continue
 		}
+		adopts = true
 		places <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-places }()
@@ -48,25 +50,29 @@ func (r *Registry) Heartbeat(ctx context.Context, tokens []string) []HeartbeatRe
 		})
 	}
 	wg.Wait()
+	if adopts {
+		r.opt.Journal.Sync(ctx)
+	}
 	return out
 }
 
-// beatHeld renews the ttl of a lease that this process holds; "" when it does not.
-func (r *Registry) beatHeld(lease core.Lease) core.HeartbeatState {
+// beatHeld renews the ttl of a lease that this process holds and returns its record; "" when
+// it does not.
+func (r *Registry) beatHeld(lease core.Lease) (ports.Record, core.HeartbeatState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h, e := r.held[lease.Key], r.entryLocked(lease.Key)
 	if h == nil || e == nil || h.gen != lease.Generation || e.rec.Generation != h.gen {
-		return ""
+		return ports.Record{}, ""
 	}
 	if !lease.Matches(e.rec.LeaseHash) {
-		return core.HeartbeatUnknown
+		return e.rec, core.HeartbeatUnknown
 	}
 	if h.phase == holdExpiring {
-		return core.HeartbeatExpired
+		return e.rec, core.HeartbeatExpired
 	}
 	h.deadline = time.Now().Add(h.ttl)
-	return core.HeartbeatRenewed
+	return e.rec, core.HeartbeatRenewed
 }
 
 // adopt moves an instance here whose lease somebody showed us.
@@ -80,6 +86,9 @@ func (r *Registry) adopt(ctx context.Context, lease core.Lease) (ports.Record, c
 				continue
 			}
 			return ports.Record{}, core.HeartbeatUnavailable
+		}
+		if rec, state := r.beatHeld(lease); state != "" {
+			return rec, state // the journal has just been found to be right about it
 		}
 		put, state := r.adoption(lease, found)
 		if state != "" {
@@ -179,19 +188,11 @@ func (r *Registry) own(ctx context.Context, token string, key core.Key) (ports.R
 			Field: "lease", Allowed: "it belongs to " + lease.Key.String() + ", not to " + key.String(),
 		}
 	}
-	switch state := r.beatHeld(lease); state {
-	case core.HeartbeatRenewed:
-		r.mu.Lock()
-		e := r.entryLocked(key)
-		r.mu.Unlock()
-		if e != nil {
-			return e.rec, lease, nil
-		}
-	case "":
-	default:
-		return ports.Record{}, lease, lost(state, lease.Key)
+	rec, state := r.beatHeld(lease)
+	if state == "" {
+		rec, state = r.adopt(ctx, lease)
+		r.opt.Journal.Sync(ctx)
 	}
-	rec, state := r.adopt(ctx, lease)
 	return rec, lease, lost(state, lease.Key)
 }
 

@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -33,6 +34,9 @@ type holding struct {
 	asserting bool      // it is being written
 	// own is set for what this process registered for itself: it is told when the holding ends.
 	own func(core.HeartbeatState)
+	// unclaimed is set for what an earlier process registered for itself, until this one does so
+	// too; it is an orphan when that does not happen within a session_ttl.
+	unclaimed bool
 }
 
 // holdLocked begins to keep an instance alive. The caller has reserved a place in the session.
@@ -41,7 +45,10 @@ func (r *Registry) holdLocked(e *entry, s *session, own func(core.HeartbeatState
 	if prev := r.held[key]; prev != nil {
 		state := core.HeartbeatSuperseded
 		if prev.gen == e.rec.Generation { // its own update, or a move between sessions
-			own, state = prev.own, ""
+			state = ""
+			if own == nil {
+				own = prev.own
+			}
 		}
 		r.releaseLocked(prev, state)
 	}
@@ -49,6 +56,7 @@ func (r *Registry) holdLocked(e *entry, s *session, own func(core.HeartbeatState
 		key: key, gen: e.rec.Generation, session: s, own: own, keepalive: e.in.Keepalive, ttl: e.in.TTL,
 	}
 	r.held[key] = h
+	r.noteHeldLocked(h, e.rec)
 	r.startTTLLocked(h)
 	if s.gone {
 		r.recoverLocked(h)
@@ -79,6 +87,7 @@ func (r *Registry) releaseLocked(h *holding, state core.HeartbeatState) {
 		return
 	}
 	delete(r.held, h.key)
+	r.opt.Journal.Note(ports.Note{Released: h.key})
 	r.unreserveLocked(h.session)
 	r.opt.Untrack(h.key)
 	if h.own != nil && state != "" {
@@ -157,18 +166,29 @@ func (r *Registry) expireOne(h *holding, rec ports.Record) {
 func (r *Registry) mayBeOrphanLocked(e *entry) {
 	key := e.rec.Key
 	if r.held[key] == nil && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil {
-		r.timers.push(timer{at: time.Now().Add(orphanDelay), kind: timerOrphan, key: key})
-		kick(r.timerKick)
+		r.lookForOrphanLocked(key, orphanDelay)
 	}
 }
 
+func (r *Registry) lookForOrphanLocked(key core.Key, in time.Duration) {
+	r.timers.push(timer{at: time.Now().Add(in), kind: timerOrphan, key: key})
+	kick(r.timerKick)
+}
+
 // removeOrphans deletes records under our sessions that nothing here holds: an Apply that
-// outlived its plugin wrote them after its caller had given up.
+// outlived its plugin, or its host, wrote them after its caller had given up.
 func (r *Registry) removeOrphans(keys []core.Key) {
 	for _, key := range keys {
 		r.mu.Lock()
 		e := r.entryLocked(key)
-		orphan := e != nil && e.leaving == nil && r.held[key] == nil && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil
+		h := r.held[key]
+		unclaimed := h != nil && h.unclaimed
+		if unclaimed && h.phase == holdRecovering { // the store does not have it yet
+			r.lookForOrphanLocked(key, orphanDelay)
+			r.mu.Unlock()
+			continue
+		}
+		orphan := e != nil && e.leaving == nil && (h == nil || unclaimed) && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil
 		r.mu.Unlock()
 		if !orphan {
 			continue
@@ -179,9 +199,9 @@ func (r *Registry) removeOrphans(keys []core.Key) {
 			Reason: "nobody holds this record", IfRevision: e.rec.Revision,
 		}})
 		cancel()
-		if !settled(res) { // the store did not answer
+		if !settled(res) || unclaimed && errors.Is(res.Err, ports.ErrConflict) { // the store did not answer, or it was written to
 			r.mu.Lock()
-			r.mayBeOrphanLocked(e)
+			r.lookForOrphanLocked(key, orphanDelay)
 			r.mu.Unlock()
 		}
 	}
@@ -192,7 +212,7 @@ func (r *Registry) removeOwn(ctx context.Context) error {
 	r.mu.Lock()
 	var own []ports.Record
 	for key, h := range r.held {
-		if e := r.entryLocked(key); h.own != nil && e != nil {
+		if e := r.entryLocked(key); (h.own != nil || h.unclaimed) && e != nil {
 			own = append(own, e.rec)
 		}
 	}

@@ -75,16 +75,23 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 	defer r.inflightAdd(key, -1)
 
 	a := &assertion{
-		r: r, in: in, createOnly: req.Spec.CreateOnly, class: r.sessionClass(in.Keepalive, in.TTL),
+		r: r, in: in, createOnly: req.Spec.CreateOnly, own: lost != nil, class: r.sessionClass(in.Keepalive, in.TTL),
 	}
 	a.lookAtView()
 	rec, err := a.run(ctx)
 	if err != nil {
 		return Registered{}, err
 	}
+	shown := r.registered(a, rec, lost)
+	r.opt.Journal.Sync(ctx)
+	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
+}
+
+// registered begins to hold what was just written, and returns it as people see it.
+func (r *Registry) registered(a *assertion, rec ports.Record, lost func(core.HeartbeatState)) core.Instance {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := r.entryLocked(key)
+	e := r.entryLocked(rec.Key)
 	if e != nil && e.rec.Generation == a.lease.Generation && e.rec.Session == a.session.id {
 		r.holdLocked(e, a.session, lost)
 	} else { // somebody superseded or removed it in the meantime; its heartbeats will say so
@@ -93,11 +100,10 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 			lost(core.HeartbeatSuperseded)
 		}
 	}
-	shown := in
 	if e, err := r.decode(rec, e); err == nil {
-		shown = handOut(e.in)
+		return handOut(e.in)
 	}
-	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
+	return a.in
 }
 
 // inflightAdd counts the writes of a key that are on their way. What the view saw of them
@@ -120,6 +126,7 @@ type assertion struct {
 	r          *Registry
 	in         core.Instance
 	createOnly bool
+	own        bool
 	class      time.Duration
 
 	seen     core.Generation // the highest seen for the key
@@ -136,29 +143,43 @@ func (a *assertion) lookAtView() {
 		a.seen = e.rec.Generation
 		if e.leaving == nil {
 			a.replaces = e.rec
+			a.claimLocked(e.rec)
 		}
+	}
+}
+
+// claimLocked goes on with what an earlier run of this process registered for itself: under
+// its generation, so that nobody sees another registration, and with a lease of our own.
+func (a *assertion) claimLocked(rec ports.Record) {
+	h := a.r.held[rec.Key]
+	if a.own && !a.createOnly && h != nil && h.unclaimed && h.phase == holdActive && h.gen == rec.Generation {
+		a.lease = core.NewLease(rec.Key, rec.Generation)
 	}
 }
 
 // saw learns from a conflict what stands in the way.
 func (a *assertion) saw(rec *ports.Record, tomb *ports.Tombstone) {
-	a.replaces = ports.Record{}
-	if rec != nil {
-		a.replaces = *rec
-		if rec.Generation.Compare(a.seen) > 0 {
-			a.seen = rec.Generation
-		}
-	}
+	a.replaces, a.lease = ports.Record{}, core.Lease{}
 	if tomb != nil && tomb.Generation.Compare(a.seen) > 0 {
 		a.seen = tomb.Generation
 	}
-	a.lease = core.Lease{}
+	if rec == nil {
+		return
+	}
+	a.replaces = *rec
+	if rec.Generation.Compare(a.seen) > 0 {
+		a.seen = rec.Generation
+	}
+	a.r.mu.Lock()
+	defer a.r.mu.Unlock()
+	a.claimLocked(*rec)
 }
 
 // run writes until the record is there. On success a place in a.session is reserved.
 func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
+	var last error
 	for attempt := range maxAttempts {
 		rec, retry, err := a.attempt(ctx)
 		if err == nil && !retry {
@@ -171,6 +192,10 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 		if err != nil && !pause(ctx, attempt) {
 			return ports.Record{}, asUnavailable(err)
 		}
+		last = err
+	}
+	if last != nil {
+		return ports.Record{}, asUnavailable(last)
 	}
 	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
 }
@@ -223,7 +248,7 @@ func (a *assertion) lookAgain(ctx context.Context, cause error) (ports.Record, b
 	if err != nil {
 		return ports.Record{}, true, cause
 	}
-	if found.Record != nil && found.Record.Generation == a.lease.Generation && found.Record.Session == a.session.id {
+	if found.Record != nil && found.Record.LeaseHash == a.lease.Hash() && found.Record.Session == a.session.id {
 		a.created = a.replaces.Generation.IsZero()
 		return *found.Record, false, nil
 	}
@@ -239,10 +264,14 @@ func (a *assertion) put() (ports.Put, error) {
 	now := time.Now()
 	state := a.in.State
 	state.ChangedAt = now
+	since := now
+	if a.replaces.Generation == a.lease.Generation {
+		since = a.replaces.RegisteredAt
+	}
 	return ports.Put{
 		Record: ports.Record{
 			Key: a.in.Key(), Generation: a.lease.Generation, Session: a.session.id, Owner: a.r.owner, LeaseHash: a.lease.Hash(),
-			State: state, Body: body, RegisteredAt: now, UpdatedAt: now,
+			State: state, Body: body, RegisteredAt: since, UpdatedAt: now,
 		},
 		Replaces: a.replaces.Generation, IfRevision: a.replaces.Revision,
 	}, nil

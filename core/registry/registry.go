@@ -34,6 +34,8 @@ type Options struct {
 	ProtectThreshold float64
 	Program          string // written into sessions, for people
 	Logger           *slog.Logger
+	// Journal remembers what this process holds beyond its end. nil: it goes with the process.
+	Journal ports.Journal
 
 	// Publish receives events in order. It is called with the registry's lock held and must
 	// return at once. nil: events are dropped.
@@ -77,6 +79,8 @@ type Registry struct {
 	lastTimer uint64
 	link      link
 	skipped   map[core.Key]string // records that could not be read, and why
+	recalled  *recalled
+	lag       lag
 }
 
 // New starts a registry over a backend, which it does not own. It does not wait for the
@@ -90,6 +94,9 @@ func New(backend ports.Backend, opt Options) *Registry {
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Journal == nil {
+		opt.Journal = noJournal{}
 	}
 	if opt.Publish == nil {
 		opt.Publish = func(core.Event) {}
@@ -115,6 +122,7 @@ func New(backend ports.Backend, opt Options) *Registry {
 	r.view.init()
 	r.link.retired, r.link.restart = map[string]bool{}, func() {}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.recall()
 	for _, loop := range []func(){r.watchLoop, r.renewLoop, r.recoverLoop, r.timerLoop, r.auditLoop} {
 		r.loops.Go(loop)
 	}
@@ -205,6 +213,7 @@ func (r *Registry) Status() Status {
 		Namespace: r.opt.Defaults.Namespace, Backend: info.Name, Connected: r.link.connected, Synced: r.link.synced,
 		Epoch: r.link.cursor.Epoch, Cursor: r.link.cursor, Freshness: fresh, Services: len(r.services),
 		Held: len(r.held), Sessions: len(r.sessions), Skipped: len(r.skipped), LastFailure: r.link.lastFailure,
+		WatchLag: r.lag.value(time.Now()),
 	}
 	for _, s := range r.services {
 		st.Instances += len(s.entries)

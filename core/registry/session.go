@@ -31,10 +31,12 @@ type session struct {
 	granted time.Duration
 	records int
 	renewAt time.Time
-	idle    time.Time     // since when it has held nothing
-	gone    bool          // ended in the store
-	ready   chan struct{} // closed when opened, or when opening failed
-	err     error         // why opening failed
+	idle    time.Time // since when it has held nothing
+	gone    bool      // ended in the store
+	// recalled is set until it is settled what an earlier process left under the session.
+	recalled bool
+	ready    chan struct{} // closed when opened, or when opening failed
+	err      error         // why opening failed
 }
 
 // sessionClass returns the TTL of the session that an instance belongs under.
@@ -85,7 +87,7 @@ func (r *Registry) acquire(ctx context.Context, class time.Duration) (*session, 
 
 func (r *Registry) findSessionLocked(class time.Duration) *session {
 	for _, s := range r.sessions {
-		if s.class == class && !s.gone && s.err == nil && s.records < maxRecordsPerSession {
+		if s.class == class && !s.gone && !s.recalled && s.err == nil && s.records < maxRecordsPerSession {
 			return s
 		}
 	}
@@ -108,8 +110,13 @@ func (r *Registry) open(ctx context.Context, s *session) error {
 	}
 	s.granted = got.TTL
 	s.renewAt = started.Add(got.TTL / 3)
+	r.opt.Journal.Note(ports.Note{Opened: s.noted()}, ports.Note{Alive: started})
 	kick(r.renewKick)
 	return nil
+}
+
+func (s *session) noted() *ports.NotedSession {
+	return &ports.NotedSession{ID: s.id, Class: s.class, TTL: s.granted}
 }
 
 func (r *Registry) unreserve(s *session) {
@@ -132,6 +139,7 @@ func (r *Registry) sessionGoneLocked(s *session) {
 	}
 	s.gone = true
 	delete(r.sessions, s.id)
+	r.opt.Journal.Note(ports.Note{Ended: s.id})
 	lost := 0
 	for _, h := range r.held {
 		if h.session == s {
@@ -196,6 +204,7 @@ func (r *Registry) renew(due []*session) {
 	ctx, cancel := context.WithTimeout(r.ctx, max(shortest/3, time.Second))
 	defer cancel()
 	started := time.Now()
+	r.opt.Journal.Note(ports.Note{Alive: started})
 	results, err := r.backend.RenewSessions(ctx, ids)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -213,8 +222,9 @@ func (r *Registry) renew(due []*session) {
 			r.sessionGoneLocked(s)
 			continue
 		}
-		if results[i].TTL > 0 {
-			s.granted = results[i].TTL
+		if ttl := results[i].TTL; ttl > 0 && ttl != s.granted {
+			s.granted = ttl
+			r.opt.Journal.Note(ports.Note{Opened: s.noted()})
 		}
 		s.renewAt = started.Add(s.granted / 3)
 	}
@@ -236,9 +246,10 @@ func (r *Registry) takeIdleSessions(idle time.Duration) []*session {
 	defer r.mu.Unlock()
 	var out []*session
 	for id, s := range r.sessions {
-		if s.records == 0 && !s.renewAt.IsZero() && time.Since(s.idle) >= idle {
+		if s.records == 0 && !s.recalled && !s.renewAt.IsZero() && time.Since(s.idle) >= idle {
 			delete(r.sessions, id)
 			s.gone = true
+			r.opt.Journal.Note(ports.Note{Ended: id})
 			out = append(out, s)
 		}
 	}

@@ -16,8 +16,6 @@ type RegisterRequest struct {
 	CallerHost string
 	// Keepalive is used when the Spec leaves it open; empty means the registry's default.
 	Keepalive core.Keepalive
-	// Actor is who asks, for the history; "" is "owner".
-	Actor string
 }
 
 // Registered answers a registration.
@@ -84,4 +82,8 @@ type Status struct {
 	Sessions    int
 	Skipped     int // records that could not be read
 	LastFailure string
+	// WatchLag is the time from the acknowledgement of a write of this process to the watch
+	// showing it, or something newer: the latest that was measured, or one under way that is
+	// longer already. 0 before the first write.
+	WatchLag time.Duration
 }

@@ -64,6 +64,7 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 		r.unreserveLocked(s)
 	}
 	r.mu.Unlock()
+	r.opt.Journal.Sync(ctx)
 	return Registered{Instance: r.instance(rec), Lease: req.Lease, Warnings: warnings}, nil
 }
 

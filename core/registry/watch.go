@@ -133,8 +133,12 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 			r.link.snapshot[ev.Record.Key] = true
 		}
 		r.applyRecordLocked(*ev.Record, inSnapshot && !r.link.wasSynced)
+		if !inSnapshot { // a snapshot need not be in the order of its revisions
+			r.lag.sees(ev.Record.Revision, time.Now())
+		}
 	case ports.WatchDelete:
 		r.applyDeleteLocked(*ev.Tombstone)
+		r.lag.sees(ev.Tombstone.Revision, time.Now())
 	case ports.WatchSkipped:
 		if inSnapshot {
 			r.link.snapshot[ev.Key] = true // unreadable is not absent
@@ -159,6 +163,7 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 // advanceLocked moves the cursor and forgets what is not needed below it.
 func (r *Registry) advanceLocked(cursor core.Revision) {
 	r.link.cursor = cursor
+	r.lag.sees(cursor, time.Now())
 	r.link.proved()
 	for _, s := range r.services {
 		for id, floor := range s.floors {
@@ -186,6 +191,10 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 	if r.link.snapshot != nil {
 		absent = r.absentLocked(cursor, newEpoch)
 		r.link.snapshot = nil
+	}
+	r.settleRecalledLocked(cursor)
+	if r.link.cursor.Epoch != cursor.Epoch {
+		r.opt.Journal.Note(ports.Note{Epoch: cursor.Epoch})
 	}
 	if !r.link.connected && r.link.synced {
 		r.opt.Publish(core.Event{

@@ -36,6 +36,9 @@ func (r *Registry) applyOne(ctx context.Context, m ports.Mutation) ports.Mutatio
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if res.Err == nil {
+		r.lag.acknowledged(res.Record.Revision, time.Now())
+	}
 	if d := m.Delete; d != nil && res.Err == nil {
 		r.applyDeleteLocked(ports.Tombstone{
 			Key: d.Key, Generation: d.Generation, Session: res.Record.Session, Cause: d.Cause, Actor: d.Actor, Reason: d.Reason,
@@ -44,7 +47,7 @@ func (r *Registry) applyOne(ctx context.Context, m ports.Mutation) ports.Mutatio
 		r.flushLocked()
 		return res
 	}
-	r.mergeAnswerLocked(*res.Record)
+	r.mergeAnswerLocked(*res.Record, res.Err != nil)
 	return res
 }
 
@@ -69,7 +72,7 @@ func (r *Registry) lookup(ctx context.Context, key core.Key) (ports.Found, error
 	}
 	if found[0].Record != nil {
 		r.mu.Lock()
-		r.mergeAnswerLocked(*found[0].Record)
+		r.mergeAnswerLocked(*found[0].Record, true)
 		r.mu.Unlock()
 	}
 	return found[0], nil
