@@ -104,6 +104,9 @@ func open(ctx context.Context, o Options) (*Backend, error) {
 	if err = b.join(ctx, none); err == nil {
 		err = b.writable(ctx)
 	}
+	if err == nil {
+		err = b.readable(ctx)
+	}
 	if err != nil {
 		_ = b.Close() // the reason matters more
 		return nil, err
@@ -133,6 +136,19 @@ func (b *Backend) Health(ctx context.Context) error {
 func (b *Backend) writable(ctx context.Context) error {
 	_, err := b.run(ctx, healthScript)
 	return err
+}
+
+// readable uses the commands that no script does, so that a permission that is lacking shows as
+// the backend is opened.
+func (b *Backend) readable(ctx context.Context) error {
+	l := b.life.Load()
+	if _, err := b.rangeLog(ctx, l, l.seen.Load()); err != nil {
+		return err
+	}
+	if _, err := b.readLog(ctx, l, l.seen.Load(), -1); err != nil {
+		return err
+	}
+	return b.scanPage(ctx, 0, "", func([]string, uint64) {})
 }
 
 // Close implements ports.Backend.

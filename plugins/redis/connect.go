@@ -133,7 +133,7 @@ func (s settings) check(ctx context.Context, client *goredis.Client) error {
 		return fail(err)
 	}
 	if policy := memory["maxmemory_policy"]; policy != "" && policy != "noeviction" {
-		logger().Warn("Redis may throw away records when its memory is full; set maxmemory-policy to noeviction", "maxmemory-policy", policy)
+		logger().Warn("Redis may throw away records when its memory is full; set maxmemory-policy to noeviction", "maxmemory_policy", policy)
 	}
 	return nil
 }

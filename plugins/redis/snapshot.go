@@ -107,21 +107,14 @@ func (b *Backend) scan(ctx context.Context, c *collection, services []string) (c
 		match = services[0] + "/*" // names have no characters that mean something here
 	}
 	for cursor := uint64(0); ; {
-		var page []string
-		next := cursor
-		err := b.await(ctx, func(ctx context.Context) error {
-			client, err := b.store.primary(ctx)
-			if err != nil {
-				return err
-			}
-			page, next, err = client.HScan(ctx, b.keys.records(), cursor, match, scanPage).Result()
-			return err
+		err := b.scanPage(ctx, cursor, match, func(page []string, next uint64) {
+			c.add(page)
+			cursor = next
 		})
 		if err != nil {
-			return false, fail(err)
+			return false, err
 		}
-		c.add(page)
-		if cursor = next; cursor == 0 {
+		if cursor == 0 {
 			break
 		}
 	}
@@ -157,3 +150,20 @@ func (b *Backend) scan(ctx context.Context, c *collection, services []string) (c
 	return true, nil
 }
 
+// scanPage reads one page of the records, and hands it over with where the next one begins.
+func (b *Backend) scanPage(ctx context.Context, cursor uint64, match string, take func(page []string, next uint64)) error {
+	var page []string
+	err := b.await(ctx, func(ctx context.Context) error {
+		client, err := b.store.primary(ctx)
+		if err != nil {
+			return err
+		}
+		page, cursor, err = client.HScan(ctx, b.keys.records(), cursor, match, scanPage).Result()
+		return err
+	})
+	if err != nil {
+		return fail(err)
+	}
+	take(page, cursor)
+	return nil
+}

@@ -48,6 +48,7 @@ type change struct {
 	tomb     *ports.Tombstone
 	err      error // why it cannot be read
 	size     int
+	server   string // the beginning of the replication id of the server that wrote it
 }
 
 // tail is safe for concurrent use.
@@ -107,7 +108,7 @@ func (t *tail) read(ctx context.Context) {
 		reading, t.left = context.WithTimeout(ctx, readBlock+answerTimeout)
 		left := t.left
 		t.mu.Unlock()
-		changes, err := t.backend.readLog(reading, l, after)
+		changes, err := t.backend.readLog(reading, l, after, readBlock)
 		elsewhere := reading.Err() != nil
 		left()
 		if err == nil {
@@ -134,6 +135,9 @@ func (t *tail) append(l *life, changes []change) {
 			t.changes, t.bytes = nil, 0
 		}
 		t.changes, t.bytes, t.last = append(t.changes, c), t.bytes+c.size, c.revision
+		if strings.HasPrefix(t.life.server, c.server) {
+			t.life.note(c.revision)
+		}
 	}
 	drop := 0
 	for len(t.changes)-drop > tailLength || t.bytes > tailBytes {
@@ -142,7 +146,6 @@ func (t *tail) append(l *life, changes []change) {
 		drop++
 	}
 	t.changes = t.changes[drop:]
-	t.life.note(t.last)
 	t.moveLocked()
 }
 
@@ -233,8 +236,8 @@ func (t *tail) see(after uint64, atMost int) view {
 	return v
 }
 
-// readLog waits for what comes after a revision.
-func (b *Backend) readLog(ctx context.Context, l *life, after uint64) ([]change, error) {
+// readLog waits for what comes after a revision, not at all where block is negative.
+func (b *Backend) readLog(ctx context.Context, l *life, after uint64, block time.Duration) ([]change, error) {
 	log := b.keys.log(l.epoch)
 	var streams []goredis.XStream
 	err := b.await(ctx, func(ctx context.Context) error {
@@ -242,7 +245,7 @@ func (b *Backend) readLog(ctx context.Context, l *life, after uint64) ([]change,
 		if err != nil {
 			return err
 		}
-		streams, err = client.XRead(ctx, &goredis.XReadArgs{Streams: []string{log, entryID(after)}, Count: readAtOnce, Block: readBlock}).Result()
+		streams, err = client.XRead(ctx, &goredis.XReadArgs{Streams: []string{log, entryID(after)}, Count: readAtOnce, Block: block}).Result()
 		return err
 	})
 	if errors.Is(err, goredis.Nil) {
@@ -293,7 +296,7 @@ func parseLog(l *life, entries []goredis.XMessage) ([]change, error) {
 }
 
 func parseChange(l *life, revision uint64, values map[string]any) change {
-	c := change{revision: revision}
+	c := change{revision: revision, server: asText(values["server"])}
 	name := asText(values["key"])
 	var ok bool
 	if c.key, ok = parseField(name); !ok {

@@ -5,7 +5,6 @@
 -- Reply: ok, revision, and of each change its revision, "stale" or "gone".
 local refused, now = enter()
 if refused then return refused end
-forget(now)
 local done = {}
 for i = 4, #ARGV, 8 do
   local field, kind, want, must, session, was, doc, write = unpack(ARGV, i, i + 7)
@@ -18,7 +17,8 @@ for i = 4, #ARGV, 8 do
   elseif must ~= '' and not open(must, now) then
     answer = 'gone'
   else
-    answer = text(redis.call('HINCRBY', META, 'revision', 1)) -- first, as it is refused when memory is full
+    if kind == 'tombstone' then regardless() end
+    answer = text(redis.call('HINCRBY', META, 'revision', 1)) -- before all else: it is refused when memory is full
     doc = stamped(answer, doc)
     if was ~= '' and (kind == 'tombstone' or was ~= session) then redis.call('ZREM', OWNED, was .. '/' .. field) end
     if kind == 'tombstone' then

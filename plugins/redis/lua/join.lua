@@ -36,23 +36,24 @@ end
 if format ~= '1' then return { 'format', format or '' } end
 local why = ''
 at = tonumber(at)
-if replid ~= s.id and s.former:find('[^0]') then
+local moved = s.id ~= '' and replid ~= s.id -- since anybody was here who could tell
+if moved and s.former:find('[^0]') then
   why = 'another server took over, to which the latest writes may not have come'
-elseif epoch == known then
-  local lived = at -- the revision that the life which the caller knew has come to
-  if from == before then lived = tonumber(started) end
-  if from ~= replid and from ~= before then
+elseif epoch == known and at < seen then
+  why = 'the latest writes were lost'
+elseif epoch == known and s.id ~= '' and from ~= replid then
+  if from ~= before then
     why = 'the server was restarted more than once unseen'
-  elseif from ~= replid and lived < seen or at < seen then
-    why = 'the latest writes were lost'
+  elseif tonumber(started) < seen then
+    why = 'the latest writes before a restart were lost'
   end
 end
 if why ~= '' then
   redis.call('HSET', META, 'epoch', fresh, 'replid', s.id, 'before', '', 'started', text(at))
   redis.call('UNLINK', (META:gsub('meta$', 'log:' .. epoch)))
   epoch = fresh
-elseif replid ~= s.id then
+elseif moved then
   redis.call('HSET', META, 'replid', s.id, 'before', replid, 'started', text(at))
 end
-if replid ~= s.id then rearm() end
+if moved then rearm() end
 return { 'ok', text(at), epoch, s.id, why }

@@ -41,8 +41,10 @@ end
 
 local function stamped(revision, doc) return '{"revision":' .. revision .. ',' .. doc:sub(2) end
 
+-- append writes what happened to the log, and on which server: a reader of the log alone does not
+-- notice that another took over.
 local function append(revision, field, kind, doc)
-  redis.call('XADD', LOG, 'MAXLEN', '~', ARGV[3], revision .. '-0', 'key', field, kind, doc)
+  redis.call('XADD', LOG, 'MAXLEN', '~', ARGV[3], revision .. '-0', 'key', field, 'server', ARGV[2]:sub(1, 8), kind, doc)
 end
 
 -- bury puts a tombstone in the place of a record.
@@ -63,18 +65,16 @@ local function owner(doc)
   end
 end
 
--- remove takes a record away because its session ended. False: there is no memory left.
+-- remove takes a record away because its session ended.
 local function remove(session, field, cause, now)
   local doc = redis.call('HGET', RECORDS, field)
   local generation, of
   if doc then generation, of = owner(doc) end
   if not doc or of and of ~= session then
     redis.call('ZREM', OWNED, session .. '/' .. field)
-    return true
+    return
   end
-  local revision = redis.pcall('HINCRBY', META, 'revision', 1) -- first, as it is refused when memory is full
-  if type(revision) == 'table' then return false end
-  revision = text(revision)
+  local revision = text(redis.call('HINCRBY', META, 'revision', 1))
   if generation then
     local service, id = field:match('^([^/]*)/(.*)$')
     bury(revision, field, stamped(revision, '{"v":1,"service":"' .. service .. '","id":"' .. id .. '","generation":' .. generation ..
@@ -84,25 +84,29 @@ local function remove(session, field, cause, now)
     append(revision, field, 'lost', session)
   end
   redis.call('ZREM', OWNED, session .. '/' .. field)
-  return true
 end
 
+-- regardless is a write that takes no memory. Redis refuses for want of memory only what a script
+-- writes first: what comes after it, such as renewals and removals, is done in any case. It returns
+-- whether the server takes writes.
+local function regardless() return type(redis.pcall('ZREM', OWNED, '')) ~= 'table' end
+
 -- sweep ends the sessions that are due. A deadline of 0 is that of a session that was closed.
--- False: there is more to do.
+-- False: there is more to do. A server that takes no writes still answers reads.
 local function sweep(now)
   local left = SWEEP_AT_ONCE
   while true do
     local due = redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 1)
-    if not due[1] then return true end
+    if not due[1] or not regardless() then return true end
     local session, cause = due[1], 'expired'
     if due[2] == '0' then cause = 'deregistered' end
     local owned = redis.call('ZRANGEBYLEX', OWNED, '[' .. session .. '/', '(' .. session .. '0', 'LIMIT', 0, left)
     for _, member in ipairs(owned) do
-      if not remove(session, member:sub(#session + 2), cause, now) then return true end
+      remove(session, member:sub(#session + 2), cause, now)
     end
     left = left - #owned
     if left <= 0 then return false end
-    if type(redis.pcall('ZADD', ENDED, text(now + 86400000), session)) == 'table' then return true end
+    redis.call('ZADD', ENDED, text(now + 86400000), session)
     redis.call('ZREM', SESSIONS, session)
     redis.call('HDEL', ABOUT, session)
   end
@@ -123,7 +127,7 @@ local function enter()
   local s = server()
   if s.role == 'slave' then return { 'replica' } end
   local meta = redis.call('HMGET', META, 'epoch', 'replid')
-  if meta[1] ~= ARGV[1] or meta[2] ~= s.id or ARGV[2] ~= s.id then return { 'life' } end
+  if meta[1] ~= ARGV[1] or s.id ~= '' and (meta[2] ~= s.id or ARGV[2] ~= s.id) then return { 'life' } end
   local now = clock()
   if not sweep(now) then return { 'again' } end
   return nil, now
