@@ -95,8 +95,12 @@ func sentinels(err error) error {
 
 // atEndpoint says of which endpoint an error is.
 func atEndpoint(endpoint string, err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("%s %s: redis: the server ended the connection at once; does it speak TLS? Then use rediss: %w", backendkit.OptionField("url"), endpoint, ports.ErrUnavailable)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		hint := "does it speak TLS? Then use rediss"
+		if strings.HasPrefix(endpoint, "rediss:") { // an alert may be lost with the connection
+			hint = "does it ask for a certificate? Look at " + backendkit.OptionField("cert_file") + " and " + backendkit.OptionField("key_file")
+		}
+		return fmt.Errorf("%s %s: redis: the server ended the connection at once; %s: %w", backendkit.OptionField("url"), endpoint, hint, ports.ErrUnavailable)
 	}
 	return fmt.Errorf("%s %s: %w", backendkit.OptionField("url"), endpoint, fail(err))
 }

@@ -39,5 +39,5 @@ type clientLog struct{}
 
 // Printf implements the client's logger.
 func (clientLog) Printf(ctx context.Context, format string, args ...any) {
-	logger().DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, args...))
+	logger().DebugContext(ctx, "the client says", "text", fmt.Sprintf(format, args...))
 }

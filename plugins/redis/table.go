@@ -21,7 +21,7 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 	if err := b.enter(ctx); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
-	results, err := backendkit.Apply(ctx, table{b}, muts)
+	results, err := backendkit.ApplyGuessing(ctx, table{b}, muts)
 	if err != nil {
 		return nil, b.closedOr(err)
 	}
