@@ -74,6 +74,11 @@ var rooms = []room{
 		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/etcd/cmd/prism-backend-etcd", uses: []string{"adapters/pluginrpc", "plugins/etcd"}},
+	{
+		path: "plugins/redis", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
+		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+	},
+	{path: "plugins/redis/cmd/prism-backend-redis", uses: []string{"adapters/pluginrpc", "plugins/redis"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 
