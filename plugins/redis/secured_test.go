@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -67,16 +68,21 @@ func TestTheProgramTakesCredentials(t *testing.T) {
 const enough = "~{prism:prism}:* +eval +evalsha +info +time +type +exists +unlink +hget +hset +hmget +hincrby +hdel +hlen +hgetall +hscan " +
 	"+zadd +zrem +zscore +zrange +zrangebyscore +zrangebylex +zremrangebyscore +xadd +xread +xrange"
 
+func setUser(t *testing.T, admin *goredis.Client, name, rules string) {
+	t.Helper()
+	args := []any{"ACL", "SETUSER", name, "on", ">secret-of-" + name}
+	for rule := range strings.FieldsSeq(rules) {
+		args = append(args, rule)
+	}
+	do(t, admin, args...)
+}
+
 func TestPermissions(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	admin := raw(t, store, 0)
 	user := func(name, rules string) redis.Options {
-		args := []any{"ACL", "SETUSER", name, "on", ">secret-of-" + name}
-		for rule := range strings.FieldsSeq(rules) {
-			args = append(args, rule)
-		}
-		do(t, admin, args...)
+		setUser(t, admin, name, rules)
 		return redis.Options{URL: store.URL(), Username: name, Password: "secret-of-" + name}
 	}
 	works(t, open(t, user("enough", enough)))
@@ -127,6 +133,10 @@ func TestClusters(t *testing.T) {
 	}
 	works(t, open(t, redis.Options{URL: nowhere(t) + "," + strings.Join(store.URLs(), ",")}))
 	refused(t, redis.Options{URL: store.URL(), DB: 1}, ports.ErrInvalid, "backend_config.db")
+	for i := range store.URLs() {
+		setUser(t, raw(t, store, i), "enough", enough+" +cluster|slots")
+	}
+	works(t, open(t, redis.Options{URL: store.URL(), Username: "enough", Password: "secret-of-enough"}))
 	single := stores.ForTest(t, stores.Redis, stores.Options{})
 	refused(t, redis.Options{URL: single.URL() + "," + single.URL()}, ports.ErrInvalid, "backend_config.url", "no Redis Cluster")
 }
