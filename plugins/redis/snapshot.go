@@ -3,12 +3,7 @@ package redis
 // snapshot.go: every record at one revision. Few come from one script. Many are read page by
 // page while others write, and what the log says of that time is put on top.
 
-import (
-	"context"
-	"fmt"
-
-	"github.com/marketprism/prism/core"
-)
+import "context"
 
 const (
 	// fewRecords is how many one script may return without holding up others.
@@ -30,14 +25,11 @@ func (w *watch) snapshot(ctx context.Context, reason string) error {
 	if err := w.feed.Reset(ctx, reason); err != nil {
 		return err
 	}
-	for name, c := range all.changes {
+	for _, c := range all.changes {
 		if !w.wants(c.key.Service) {
 			continue
 		}
-		if c.key == (core.Key{}) {
-			c.err = core.Invalid("key", name, "it is none of a record")
-		}
-		if err := w.hand(ctx, c); err != nil {
+		if err := w.hand(ctx, all.life, c); err != nil {
 			return err
 		}
 	}
@@ -54,14 +46,7 @@ type collection struct {
 
 func (c *collection) add(fields []string) {
 	for i := 0; i+1 < len(fields); i += 2 {
-		key, _ := parseField(fields[i]) // the zero key says that it is none
-		found := change{key: key}
-		doc, err := decode(c.life, key, fields[i+1])
-		if found.err = err; err == nil && doc.Record == nil {
-			found.err = fmt.Errorf("what stands at %s is no record", key)
-		}
-		found.record = doc.Record
-		c.changes[fields[i]] = found
+		c.changes[fields[i]] = parseChange(0, map[string]any{"key": fields[i], "record": fields[i+1]})
 	}
 }
 
@@ -140,7 +125,7 @@ func (b *Backend) scan(ctx context.Context, c *collection, services []string) (c
 				return false, nil
 			}
 			c.revision = ch.revision
-			if name := field(ch.key); ch.tomb != nil {
+			if name := field(ch.key); ch.removed {
 				delete(c.changes, name)
 			} else {
 				c.changes[name] = ch

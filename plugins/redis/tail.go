@@ -16,7 +16,6 @@ import (
 
 	goredis "github.com/redis/go-redis/v9"
 
-	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
@@ -40,15 +39,16 @@ const (
 	tailBytes  = 16 << 20
 )
 
-// change is one entry of the log. Watches share it: records are copied as they are handed out.
+// change is one entry of the log. Whoever hands it out decodes it: most processes have one watch.
 type change struct {
 	revision uint64
 	key      core.Key
-	record   *ports.Record
-	tomb     *ports.Tombstone
-	err      error // why it cannot be read
-	size     int
-	server   string // the beginning of the replication id of the server that wrote it
+	text     string          // of the document; "" for what is lost
+	lost     bool            // what stood there could not be read, and went with its session
+	session  ports.SessionID // of what is lost
+	removed  bool            // it is a tombstone, or lost
+	err      error           // why its key cannot be read
+	server   string          // the beginning of the replication id of the server that wrote it
 }
 
 // tail is safe for concurrent use.
@@ -134,14 +134,14 @@ func (t *tail) append(l *life, changes []change) {
 		if c.revision != t.last+1 {
 			t.changes, t.bytes = nil, 0
 		}
-		t.changes, t.bytes, t.last = append(t.changes, c), t.bytes+c.size, c.revision
+		t.changes, t.bytes, t.last = append(t.changes, c), t.bytes+len(c.text), c.revision
 		if strings.HasPrefix(t.life.server, c.server) {
 			t.life.note(c.revision)
 		}
 	}
 	drop := 0
 	for len(t.changes)-drop > tailLength || t.bytes > tailBytes {
-		t.bytes -= t.changes[drop].size
+		t.bytes -= len(t.changes[drop].text)
 		t.changes[drop] = change{}
 		drop++
 	}
@@ -258,7 +258,7 @@ func (b *Backend) readLog(ctx context.Context, l *life, after uint64, block time
 	if len(streams) != 1 {
 		return nil, strange(streams)
 	}
-	return parseLog(l, streams[0].Messages)
+	return parseLog(streams[0].Messages)
 }
 
 // rangeLog reads what comes after a revision and is there already.
@@ -276,13 +276,13 @@ func (b *Backend) rangeLog(ctx context.Context, l *life, after uint64) ([]change
 		b.store.worthRepeating(ctx, err) // it looks for the primary where that has moved
 		return nil, fail(err)
 	}
-	return parseLog(l, entries)
+	return parseLog(entries)
 }
 
 // entryID is the id of the log's entry for a revision.
 func entryID(revision uint64) string { return strconv.FormatUint(revision, 10) + "-0" }
 
-func parseLog(l *life, entries []goredis.XMessage) ([]change, error) {
+func parseLog(entries []goredis.XMessage) ([]change, error) {
 	changes := make([]change, 0, len(entries))
 	for _, e := range entries {
 		number, _, _ := strings.Cut(e.ID, "-")
@@ -290,12 +290,12 @@ func parseLog(l *life, entries []goredis.XMessage) ([]change, error) {
 		if err != nil {
 			return nil, strange(e.ID)
 		}
-		changes = append(changes, parseChange(l, revision, e.Values))
+		changes = append(changes, parseChange(revision, e.Values))
 	}
 	return changes, nil
 }
 
-func parseChange(l *life, revision uint64, values map[string]any) change {
+func parseChange(revision uint64, values map[string]any) change {
 	c := change{revision: revision, server: asText(values["server"])}
 	name := asText(values["key"])
 	var ok bool
@@ -303,15 +303,9 @@ func parseChange(l *life, revision uint64, values map[string]any) change {
 		c.err = core.Invalid("key", name, "it is none of a record")
 		return c
 	}
-	if session, lost := values["lost"]; lost { // what stood there could not be read
-		c.tomb = &ports.Tombstone{Key: c.key, Session: ports.SessionID(asText(session)), Cause: core.CauseUnknown, Revision: l.revision(revision)}
-		return c
-	}
-	text := asText(values["record"]) + asText(values["tombstone"])
-	c.size = len(text)
-	var doc backendkit.Document
-	if doc, c.err = decode(l, c.key, text); c.err == nil {
-		c.record, c.tomb = doc.Record, doc.Tombstone
-	}
+	session, lost := values["lost"]
+	tombstone, removed := values["tombstone"]
+	c.lost, c.session, c.removed = lost, ports.SessionID(asText(session)), removed || lost
+	c.text = asText(values["record"]) + asText(tombstone)
 	return c
 }

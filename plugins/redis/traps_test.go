@@ -374,12 +374,9 @@ func TestATakeover(t *testing.T) {
 	require.Eventually(t, func() bool {
 		return replica.HExists(within(t), "{prism:prism}:records", "api/a").Val()
 	}, patience, 10*time.Millisecond)
-	require.NoError(t, store.PauseNode(1))
-	put(t, b, record("lost", "s"), core.Generation{})
 	target := store.Addresses()[1]
 	m.target.Store(&target)
 	require.NoError(t, store.KillNode(0))
-	require.NoError(t, store.ResumeNode(1))
 	do(t, replica, "REPLICAOF", "NO", "ONE")
 	m.cut()
 	until(t, w, is(ports.WatchReset))

@@ -3,13 +3,13 @@ package redis
 // watch.go: a stream of records: a snapshot, or a cursor, and from there the log.
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"slices"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -153,7 +153,7 @@ func (w *watch) send(ctx context.Context, changes []change) (reset string, err e
 			return gap(w.sent), nil
 		}
 		if w.wants(c.key.Service) {
-			if err := w.hand(ctx, c); err != nil {
+			if err := w.hand(ctx, w.life, c); err != nil {
 				return "", err
 			}
 		}
@@ -162,17 +162,22 @@ func (w *watch) send(ctx context.Context, changes []change) (reset string, err e
 	return "", nil
 }
 
-// hand sends one change, whose record is shared with others.
-func (w *watch) hand(ctx context.Context, c change) error {
-	switch {
-	case c.err != nil:
+// hand sends one change.
+func (w *watch) hand(ctx context.Context, l *life, c change) error {
+	if c.err != nil {
 		return w.feed.Skipped(ctx, c.key, c.err)
-	case c.record != nil:
-		rec := *c.record
-		rec.Body = bytes.Clone(rec.Body)
-		return w.feed.Put(ctx, &rec)
-	default:
-		tomb := *c.tomb
-		return w.feed.Delete(ctx, &tomb)
 	}
+	if c.lost {
+		return w.feed.Delete(ctx, &ports.Tombstone{Key: c.key, Session: c.session, Cause: core.CauseUnknown, Revision: l.revision(c.revision)})
+	}
+	doc, err := decode(l, c.key, c.text)
+	switch {
+	case err == nil && doc.Record != nil && !c.removed:
+		return w.feed.Put(ctx, doc.Record)
+	case err == nil && doc.Tombstone != nil && c.removed:
+		return w.feed.Delete(ctx, doc.Tombstone)
+	case err == nil:
+		err = fmt.Errorf("what stands at %s is of another kind", c.key)
+	}
+	return w.feed.Skipped(ctx, c.key, err)
 }
