@@ -303,14 +303,30 @@ func TestWhatServersSay(t *testing.T) {
 		sentinel error
 		words    string
 	}{
-		"LOADING Redis is loading the dataset in memory":                  {ports.ErrUnavailable, "loading its data"},
-		"MISCONF Errors writing to the AOF file: No space left on device": {ports.ErrUnavailable, "its disk"},
-		"NOREPLICAS Not enough good replicas to write.":                   {ports.ErrUnavailable, "min-replicas-to-write"},
-		"ERR max number of clients reached":                               {ports.ErrUnavailable, "maxclients"},
-		"BUSY Redis is busy running a script.":                            {ports.ErrUnavailable, "long script"},
-		"ERR Error running script (call to f_0): @user_script:1: -OOM command not allowed when used memory > 'maxmemory'.":           {ports.ErrUnavailable, "maxmemory"},
-		"ERR Error running script (call to f_0): @user_script:1: -WRONGTYPE Operation against a key holding the wrong kind of value": {ports.ErrInvalid, "backend_config.namespace"},
-		"ERR something else": {ports.ErrUnavailable, "something else"},
+		"LOADING Redis is loading the dataset in memory": {
+			ports.ErrUnavailable, "loading its data",
+		},
+		"MISCONF Errors writing to the AOF file: No space left on device": {
+			ports.ErrUnavailable, "its disk",
+		},
+		"NOREPLICAS Not enough good replicas to write.": {
+			ports.ErrUnavailable, "min-replicas-to-write",
+		},
+		"ERR max number of clients reached": {
+			ports.ErrUnavailable, "maxclients",
+		},
+		"BUSY Redis is busy running a script.": {
+			ports.ErrUnavailable, "long script",
+		},
+		"ERR Error running script (call to f_0): @user_script:1: -OOM command not allowed when used memory > 'maxmemory'.": {
+			ports.ErrUnavailable, "maxmemory",
+		},
+		"ERR Error running script (call to f_0): @user_script:1: -WRONGTYPE Operation against a key holding the wrong kind of value": {
+			ports.ErrInvalid, "backend_config.namespace",
+		},
+		"ERR something else": {
+			ports.ErrUnavailable, "something else",
+		},
 	} {
 		url := fake(t, func(command []string) string {
 			if strings.EqualFold(command[0], "info") {
