@@ -85,6 +85,11 @@ var rooms = []room{
 		inTests: []string{"conformance", "conformance/ways", "adapters/pluginhost", "tools/stores"},
 	},
 	{path: "plugins/consul/cmd/prism-backend-consul", uses: []string{"adapters/pluginrpc", "plugins/consul"}},
+	{
+		path: "plugins/redis", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
+		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+	},
+	{path: "plugins/redis/cmd/prism-backend-redis", uses: []string{"adapters/pluginrpc", "plugins/redis"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},

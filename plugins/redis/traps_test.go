@@ -1,0 +1,425 @@
+package redis_test
+
+// traps_test.go: what Redis and its client do that a backend could trip over.
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/plugins/redis"
+	"github.com/marketprism/prism/ports"
+	"github.com/marketprism/prism/tools/stores"
+)
+
+// middleman stands between a backend and its server. It can be told to lose the answer to the
+// next write, with the connection, and to lead elsewhere.
+type middleman struct {
+	listener net.Listener
+	target   atomic.Pointer[string]
+	lose     atomic.Pointer[func()] // called when the server has answered, instead of passing that on
+	serving  sync.WaitGroup
+
+	mu    sync.Mutex // guards conns
+	conns []net.Conn
+}
+
+func newMiddleman(t *testing.T, target string) *middleman {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	m := &middleman{listener: l}
+	m.target.Store(&target)
+	m.serving.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", *m.target.Load())
+			if err != nil {
+				_ = client.Close() // there is nothing to pass on
+				continue
+			}
+			m.mu.Lock()
+			m.conns = append(m.conns, client, server)
+			m.mu.Unlock()
+			var losing atomic.Bool
+			m.serving.Go(func() { m.pass(server, client, &losing, false) })
+			m.serving.Go(func() { m.pass(client, server, &losing, true) })
+		}
+	})
+	t.Cleanup(func() {
+		require.NoError(t, l.Close())
+		m.cut()
+		m.serving.Wait()
+	})
+	return m
+}
+
+func (m *middleman) url() string { return "redis://" + m.listener.Addr().String() }
+
+// cut ends all connections.
+func (m *middleman) cut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, c := range m.conns {
+		_ = c.Close() // it may have ended by itself
+	}
+	m.conns = nil
+}
+
+func (m *middleman) pass(to, from net.Conn, losing *atomic.Bool, answers bool) {
+	defer func() { _, _ = to.Close(), from.Close() }() // the other direction may have been faster
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		if answers && losing.Load() {
+			if lose := m.lose.Swap(nil); lose != nil {
+				(*lose)()
+			}
+			return
+		}
+		if !answers && m.lose.Load() != nil && bytes.Contains(buf[:n], []byte(`"write":"`)) {
+			losing.Store(true)
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// A write whose answer is lost is sent again, and answered as the first time.
+func TestAWriteThatIsSentTwice(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	m := newMiddleman(t, store.Addresses()[0])
+	b := open(t, redis.Options{URL: m.url()})
+	other := open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", time.Hour)
+	lost := func(also func()) {
+		m.lose.Store(&also)
+	}
+	nothing := func() {}
+
+	lost(nothing)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	require.Nil(t, m.lose.Load(), "the answer was lost")
+	require.Equal(t, rec, get(t, other, "a").Record)
+	at, err := b.Position(within(t))
+	require.NoError(t, err)
+	assert.Equal(t, rec.Revision.N, at, "it was carried out once")
+
+	lost(nothing)
+	state, err := b.Apply(within(t), []ports.Mutation{{SetState: &ports.SetState{
+		Key: rec.Key, Generation: rec.Generation, Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: 1},
+	}}})
+	require.NoError(t, err)
+	require.NoError(t, state[0].Err)
+	assert.Equal(t, rec.Revision.N+1, state[0].Record.Revision.N)
+
+	// Where somebody wrote in between, nobody can tell: it is not done over again.
+	lost(func() {
+		res, err := other.Apply(context.Background(), []ports.Mutation{{SetState: &ports.SetState{
+			Key: rec.Key, Generation: rec.Generation, Declared: &ports.DeclaredState{Declared: core.DeclaredMaintenance, ByOperator: true, Actor: "ops"},
+		}}})
+		assert.NoError(t, err)
+		assert.NoError(t, res[0].Err)
+	})
+	res := tryPut(t, b, *rec, rec.Generation)
+	require.ErrorIs(t, res.Err, ports.ErrUnavailable)
+	now := get(t, b, "a").Record
+	assert.Equal(t, core.DeclaredMaintenance, now.State.Declared)
+	assert.Equal(t, rec.Revision.N+3, now.Revision.N)
+
+	lost(nothing)
+	del, err := b.Apply(within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseOperator}}})
+	require.NoError(t, err)
+	require.NoError(t, del[0].Err)
+	assert.Equal(t, rec.Revision.N+4, del[0].Record.Revision.N)
+	assert.Equal(t, rec.Revision.N+4, get(t, other, "a").Tombstone.Revision.N)
+}
+
+func TestACursorBeforeTheLogIsReset(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL(), LogLength: 100})
+	session(t, b, "s", time.Hour)
+	first := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, first.Revision)
+	rec := first
+	for range 500 {
+		rec = put(t, b, *rec, rec.Generation)
+	}
+	length, err := raw(t, store, 0).XLen(within(t), "{prism:prism}:log:"+rec.Revision.Epoch).Result()
+	require.NoError(t, err)
+	assert.Less(t, length, int64(300))
+	// The stream that has passed goes on, with every change.
+	events := until(t, w, isPut(rec))
+	puts := 0
+	for _, ev := range events {
+		assert.NotEqual(t, ports.WatchReset, ev.Kind)
+		if ev.Kind == ports.WatchPut {
+			puts++
+		}
+	}
+	assert.Equal(t, 500, puts)
+	// A cursor of before gets everything anew, in the same stream; in another process, too.
+	for _, h := range []*redis.Backend{b, open(t, redis.Options{URL: store.URL(), LogLength: 100})} {
+		near := rec.Revision
+		near.N -= 50
+		for cursor, reset := range map[core.Revision]bool{first.Revision: h != b, near: false} {
+			list, err := h.Watch(within(t), ports.WatchRequest{Cursor: cursor})
+			require.NoError(t, err)
+			events := until(t, list, is(ports.WatchSynced))
+			if reset {
+				assert.Equal(t, ports.WatchReset, events[0].Kind)
+				assert.Contains(t, events[0].Reason, "log does not reach back")
+				require.Len(t, events, 3)
+			}
+			assert.Equal(t, rec, events[len(events)-2].Record)
+			_, err = list.Next(within(t))
+			require.ErrorIs(t, err, io.EOF)
+		}
+	}
+}
+
+// Many records come page by page, while others write.
+func TestASnapshotWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b, other := open(t, redis.Options{URL: store.URL()}), open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", time.Hour)
+	const n = 2000
+	recs := make([]*ports.Record, 0, n)
+	for from := 0; from < n; from += 200 {
+		var muts []ports.Mutation
+		for i := from; i < from+200; i++ {
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: record(fmt.Sprintf("id-%d", i), "s")}})
+		}
+		res, err := b.Apply(within(t), muts)
+		require.NoError(t, err)
+		for _, r := range res {
+			require.NoError(t, r.Err)
+			recs = append(recs, r.Record)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var writing sync.WaitGroup
+	writing.Go(func() { // one goes as another comes: there are always n, or one less
+		for i := 0; ctx.Err() == nil; i++ {
+			old := recs[i%n]
+			res, err := other.Apply(context.Background(), []ports.Mutation{{Delete: &ports.Delete{Key: old.Key, Generation: old.Generation, Cause: core.CauseDeregistered}}})
+			if !assert.NoError(t, err) || !assert.NoError(t, res[0].Err) {
+				return
+			}
+			next := record(fmt.Sprintf("next-%d", i), "s")
+			res, err = other.Apply(context.Background(), []ports.Mutation{{Put: &ports.Put{Record: next}}})
+			if !assert.NoError(t, err) || !assert.NoError(t, res[0].Err) {
+				return
+			}
+			recs[i%n] = res[0].Record
+		}
+	})
+	for range 10 {
+		list, err := b.Watch(within(t), ports.WatchRequest{})
+		require.NoError(t, err)
+		events := until(t, list, is(ports.WatchSynced))
+		assert.Contains(t, []int{n, n - 1}, len(events)-2)
+		for _, ev := range events[1 : len(events)-1] {
+			require.Equal(t, ports.WatchPut, ev.Kind)
+			require.LessOrEqual(t, ev.Record.Revision.N, last(events).Cursor.N)
+		}
+	}
+	cancel()
+	writing.Wait()
+}
+
+// However much is due at once, and whoever comes first: nobody sees it.
+func TestWhatIsOverdueIsNotSeen(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", 2*time.Second)
+	const n = 450 // more than one script removes
+	for from := 0; from < n; from += 150 {
+		var muts []ports.Mutation
+		for i := from; i < from+150; i++ {
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: record(fmt.Sprintf("id-%d", i), "s")}})
+		}
+		res, err := b.Apply(within(t), muts)
+		require.NoError(t, err)
+		for _, r := range res {
+			require.NoError(t, r.Err)
+		}
+	}
+	require.NoError(t, store.Pause())
+	over := time.After(2500 * time.Millisecond)
+	<-over
+	require.NoError(t, store.Resume())
+	list, err := b.Watch(within(t), ports.WatchRequest{})
+	require.NoError(t, err)
+	assert.Len(t, until(t, list, is(ports.WatchSynced)), 2, "a Reset and a Synced")
+	assert.Equal(t, core.CauseExpired, get(t, b, "id-0").Tombstone.Cause)
+	require.False(t, renewed(t, b, "s"))
+}
+
+// A store that was emptied is another one, though it counts from the beginning again.
+func TestAFlushedStore(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	do(t, raw(t, store, 0), "FLUSHALL")
+	until(t, w, is(ports.WatchReset))
+	synced := until(t, w, is(ports.WatchSynced))
+	assert.Len(t, synced, 1)
+	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
+	assert.False(t, renewed(t, b, "s"))
+	session(t, b, "s2", time.Hour)
+	again := put(t, b, record("a", "s2"), core.Generation{})
+	until(t, w, isPut(again))
+	// What only the meta key knew is as good as all.
+	do(t, raw(t, store, 0), "DEL", "{prism:prism}:meta")
+	until(t, w, is(ports.WatchReset))
+	assert.Len(t, until(t, w, is(ports.WatchSynced)), 1)
+	assert.Nil(t, get(t, b, "a").Record)
+}
+
+// A restart with the data is none that anybody sees, and every session has its time again.
+func TestARestartKeepsTheEpoch(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", 3*time.Second)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, rec.Revision)
+	for range 2 {
+		require.NoError(t, store.Stop(within(t)))
+		over := time.After(3500 * time.Millisecond)
+		<-over
+		require.NoError(t, store.Start(within(t)))
+		require.Eventually(t, func() bool { return b.Health(within(t)) == nil }, patience, 10*time.Millisecond)
+		require.True(t, renewed(t, b, "s"), "nobody could renew it while the store was away")
+		rec = put(t, b, *rec, rec.Generation)
+		for _, ev := range until(t, w, isPut(rec)) {
+			require.NotEqual(t, ports.WatchReset, ev.Kind)
+		}
+	}
+}
+
+// Of a server that comes back with less than it acknowledged, everybody learns, whoever asks first.
+func TestARestartThatLostWrites(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	m := newMiddleman(t, store.Addresses()[0])
+	saw, did := open(t, redis.Options{URL: m.url()}), open(t, redis.Options{URL: store.URL()})
+	session(t, did, "s", time.Hour)
+	rec := put(t, did, record("a", "s"), core.Generation{})
+	w := follow(t, saw, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	do(t, raw(t, store, 0), "CONFIG", "SET", "appendonly", "no") // what comes now is lost
+	gone := put(t, did, record("b", "s"), core.Generation{})
+	until(t, w, isPut(gone))
+	require.NoError(t, did.Close())
+	elsewhere := strings.TrimPrefix(nowhere(t), "redis://")
+	m.target.Store(&elsewhere)
+	m.cut()
+	require.NoError(t, store.Kill())
+	require.NoError(t, store.Start(within(t)))
+	// Another process, which knows of nothing, writes under the numbers that were lost.
+	fresh := open(t, redis.Options{URL: store.URL()})
+	session(t, fresh, "s2", time.Hour)
+	for i := range 5 {
+		put(t, fresh, record(fmt.Sprintf("c%d", i), "s2"), core.Generation{})
+	}
+	back := store.Addresses()[0]
+	m.target.Store(&back)
+	until(t, w, is(ports.WatchReset))
+	synced := until(t, w, is(ports.WatchSynced))
+	assert.Len(t, synced, 7, "a, c0 to c4, and the end")
+	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
+	assert.Nil(t, get(t, saw, "b").Record)
+}
+
+// A replica that takes over may lack what was acknowledged, and uses its revisions again.
+func TestATakeover(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{Nodes: 3})
+	m := newMiddleman(t, store.Addresses()[0])
+	b := open(t, redis.Options{URL: m.url()})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	replica := raw(t, store, 1)
+	require.Eventually(t, func() bool {
+		return replica.HExists(within(t), "{prism:prism}:records", "api/a").Val()
+	}, patience, 10*time.Millisecond)
+	target := store.Addresses()[1]
+	m.target.Store(&target)
+	require.NoError(t, store.KillNode(0))
+	do(t, replica, "REPLICAOF", "NO", "ONE")
+	m.cut()
+	until(t, w, is(ports.WatchReset))
+	synced := until(t, w, is(ports.WatchSynced))
+	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
+	require.NotNil(t, get(t, b, "a").Record, "what had come there")
+	again := put(t, b, *rec, rec.Generation)
+	assert.Equal(t, last(synced).Cursor.Epoch, again.Revision.Epoch)
+	until(t, w, isPut(again))
+}
+
+// A log that somebody removed cannot be waited for.
+func TestALogThatIsGone(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL()})
+	session(t, b, "s", time.Hour)
+	rec := put(t, b, record("a", "s"), core.Generation{})
+	w := follow(t, b, core.Revision{})
+	until(t, w, is(ports.WatchSynced))
+	client := raw(t, store, 0)
+	log := "{prism:prism}:log:" + rec.Revision.Epoch
+	do(t, client, "HINCRBY", "{prism:prism}:meta", "revision", 1) // a write that left nothing there
+	until(t, w, is(ports.WatchReset))
+	until(t, w, is(ports.WatchSynced))
+	do(t, client, "DEL", log)
+	rec = put(t, b, *rec, rec.Generation)
+	until(t, w, isPut(rec))
+	until(t, w, is(ports.WatchBookmark))
+}
+
+// Not in parallel: the log is one for the program.
+func TestEvictionIsWarnedOf(t *testing.T) {
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	do(t, raw(t, store, 0), "CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+	var out bytes.Buffer
+	before := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
+	b, err := redis.Open(within(t), redis.Options{URL: store.URL()})
+	slog.SetDefault(before)
+	require.NoError(t, err)
+	require.NoError(t, b.Close())
+	assert.Contains(t, out.String(), "allkeys-lru")
+	assert.Contains(t, out.String(), "noeviction")
+	assert.Equal(t, 1, strings.Count(out.String(), "\n"))
+}
