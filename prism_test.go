@@ -108,7 +108,8 @@ services:
 	reg, err := c.Register(t.Context(), prism.Spec{Service: "api", Host: "127.0.0.1", Port: 80})
 	require.NoError(t, err)
 	assert.True(t, reg.Instance().Tags.Has("public"))
-	services, _ := c.Services(t.Context())
+	services, _, err := c.Services(t.Context())
+	require.NoError(t, err)
 	assert.Len(t, services, 1, "an embedded client registers nothing that the file lists")
 }
 

@@ -150,7 +150,8 @@ func TestConfiguredServicesFollowTheWish(t *testing.T) {
 			_, err := watch.Next(ctx)
 			require.NoError(t, err, "wanted %q, and there is %q", want, have)
 			have = nil
-			services, _ := w.client.Services(ctx)
+			services, _, err := w.client.Services(ctx)
+			require.NoError(t, err)
 			for _, s := range services {
 				list, _, err := w.client.Instances(ctx, s.Name, anyInstance)
 				require.NoError(t, err)

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -242,7 +243,10 @@ func (c *Client) Ready(ctx context.Context) error {
 
 type unavailable struct{ reason string }
 
-func (u *unavailable) Error() string { return core.ErrUnavailable.Error() + ": " + u.reason }
+func (u *unavailable) Error() string {
+	prefix := core.ErrUnavailable.Error() + ": "
+	return prefix + strings.TrimPrefix(u.reason, prefix)
+}
 func (u *unavailable) Unwrap() error { return core.ErrUnavailable }
 
 // Close shows this process's own instances as stopping, waits the drain timeout, removes

@@ -390,7 +390,8 @@ func TestQueriesAndSummaries(t *testing.T) {
 			register(t, c, s)
 		}
 		sleep(2 * time.Second)
-		list, fresh := c.Services(t.Context())
+		list, fresh, err := c.Services(t.Context())
+		require.NoError(t, err)
 		assert.Equal(t, []discovery.ServiceSummary{{Name: "svc", Instances: 3, Healthy: 2}}, list, "fault 16: no instance of the registry's own")
 		assert.False(t, fresh.Stale)
 		for want, q := range map[string]discovery.Query{
@@ -464,10 +465,11 @@ func TestFault13StoreThatNeverAnsweredIsNoEmptyRegistry(t *testing.T) {
 		require.ErrorIs(t, err, discovery.ErrUnavailable)
 		_, err = c.Explain(t.Context(), "svc", discovery.PickOptions{})
 		require.ErrorIs(t, err, discovery.ErrUnavailable)
-		_, fresh := c.Services(t.Context())
+		_, fresh, err := c.Services(t.Context())
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
 		assert.True(t, fresh.Stale)
 		_, fresh, err = c.Instances(t.Context(), "svc", discovery.Query{})
-		require.NoError(t, err)
+		require.ErrorIs(t, err, discovery.ErrUnavailable)
 		assert.True(t, fresh.Stale)
 		require.ErrorIs(t, c.Ready(t.Context()), discovery.ErrUnavailable)
 		w, err := c.Watch()

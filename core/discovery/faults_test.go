@@ -49,7 +49,8 @@ func TestFault12ChecksRunSideBySideAndByThresholds(t *testing.T) {
 			register(t, c, spec(fmt.Sprint("i", i), 1))
 		}
 		sleep(1500 * time.Millisecond)
-		list, _ := c.Services(t.Context())
+		list, _, err := c.Services(t.Context())
+		require.NoError(t, err)
 		require.Equal(t, n, list[0].Healthy, "all within little more than the time of one")
 
 		p.set("i0", true)
@@ -106,9 +107,11 @@ func TestFault26ListsBelongToTheCaller(t *testing.T) {
 			list[0].Tags.Strings()[0] = "spoilt"
 			list[0].Metadata.Map()["list"].([]any)[0] = "spoilt" //nolint:errcheck,forcetypeassert // it is one
 			list[0] = discovery.Instance{}
-			services, _ := c.Services(t.Context())
+			services, _, err := c.Services(t.Context())
+			require.NoError(t, err)
 			services[0].Name = "spoilt"
-			snap, _ := c.Snapshot("svc")
+			snap, _, err := c.Snapshot("svc")
+			require.NoError(t, err)
 			snap.Instances()[0].Weight = 7
 		}
 		spoil()

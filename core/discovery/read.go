@@ -47,9 +47,13 @@ type ServiceSummary struct {
 	Healthy   int
 }
 
-// Services lists the services that have instances, by name.
-func (c *Client) Services(_ context.Context) ([]ServiceSummary, Freshness) {
+// Services lists the services that have instances, by name. A store that has never answered is
+// ErrUnavailable: nobody knows what there is. Afterwards an outage is no error, see Freshness.
+func (c *Client) Services(_ context.Context) ([]ServiceSummary, Freshness, error) {
 	fresh := c.registry.Freshness()
+	if err := c.known("", "services"); err != nil {
+		return nil, fresh, err
+	}
 	names := c.registry.Services()
 	out := make([]ServiceSummary, 0, len(names))
 	for _, name := range names {
@@ -64,8 +68,18 @@ func (c *Client) Services(_ context.Context) ([]ServiceSummary, Freshness) {
 			out = append(out, s)
 		}
 	}
-	c.discovered("", "services", nil)
-	return out, fresh
+	return out, fresh, nil
+}
+
+// known counts a discovery, which fails while the view was never filled: an outage must not
+// look like "no instances".
+func (c *Client) known(service, operation string) error {
+	var err error
+	if !c.registry.Synced() {
+		err = c.neverSynced()
+	}
+	c.discovered(service, operation, err)
+	return err
 }
 
 func (c *Client) discovered(service, operation string, err error) {
@@ -75,20 +89,26 @@ func (c *Client) discovered(service, operation string, err error) {
 }
 
 // Snapshot returns a service as it is now, for adapters that encode it; it never changes. An
-// unknown service is empty. It counts as a discovery.
-func (c *Client) Snapshot(service string) (*Snapshot, Freshness) {
+// unknown service is empty; ErrUnavailable where the store has never answered. It counts as a
+// discovery.
+func (c *Client) Snapshot(service string) (*Snapshot, Freshness, error) {
 	fresh := c.registry.Freshness()
-	c.discovered(service, "instances", nil)
-	return c.registry.Snapshot(service), fresh
+	if err := c.known(service, "instances"); err != nil {
+		return nil, fresh, err
+	}
+	return c.registry.Snapshot(service), fresh, nil
 }
 
 // Instances lists instances of a service by id. An unknown service is empty; a name that no
-// service can have is ErrInvalid.
+// service can have is ErrInvalid; ErrUnavailable is as for Services.
 func (c *Client) Instances(_ context.Context, service string, q Query) ([]Instance, Freshness, error) {
 	if err := core.ValidateName("service", service); err != nil {
 		return nil, Freshness{}, err
 	}
-	snap, fresh := c.Snapshot(service)
+	snap, fresh, err := c.Snapshot(service)
+	if err != nil {
+		return nil, fresh, err
+	}
 	out := make([]Instance, 0, snap.Len())
 	for in := range snap.All() {
 		if q.Match(in) {
@@ -104,11 +124,11 @@ func (c *Client) Instance(key Key) (Instance, Freshness, error) {
 	if err := key.Validate(); err != nil {
 		return Instance{}, Freshness{}, err
 	}
-	snap, fresh := c.Snapshot(key.Service)
-	in, ok := snap.Get(key.ID)
-	if !ok && !c.registry.Synced() {
-		return Instance{}, fresh, c.neverSynced()
+	snap, fresh, err := c.Snapshot(key.Service)
+	if err != nil {
+		return Instance{}, fresh, err
 	}
+	in, ok := snap.Get(key.ID)
 	if !ok {
 		return Instance{}, fresh, fmt.Errorf("%w: there is no instance %s of service %s", core.ErrNotFound, key.ID, key.Service)
 	}

@@ -169,11 +169,11 @@ func (a *API) prometheus(ctx context.Context, in *prometheusInput) (*prometheusO
 	if err != nil {
 		return nil, err
 	}
-	if !a.client.Status().Synced {
-		return nil, problem.New(problem.CodeUnavailable, http.StatusServiceUnavailable, "the view was never synced; try again")
-	}
 	if len(names) == 0 {
-		all, _ := a.client.Services(ctx)
+		all, _, err := a.client.Services(ctx)
+		if err != nil {
+			return nil, err // Prometheus keeps the targets that it has
+		}
 		for _, s := range all {
 			names = append(names, s.Name)
 		}

@@ -104,7 +104,10 @@ func (a *API) addLists() {
 }
 
 func (a *API) services(ctx context.Context, in *Page) (*servicesOutput, error) {
-	all, fresh := a.client.Services(ctx)
+	all, fresh, err := a.client.Services(ctx)
+	if err != nil {
+		return nil, err
+	}
 	from, to, next, err := in.cut(len(all), func(i int) string { return all[i].Name })
 	if err != nil {
 		return nil, err
@@ -200,7 +203,11 @@ func (a *API) listFast(next http.HandlerFunc) http.HandlerFunc {
 			writeProblem(w, problem.From(err, where))
 			return
 		}
-		snap, fresh := a.client.Snapshot(name)
+		snap, fresh, err := a.client.Snapshot(name)
+		if err != nil {
+			writeProblem(w, problem.From(err, where))
+			return
+		}
 		list, ok := snap.Memo(encodeSnapshot).(*encoded)
 		if !ok || list.err != nil {
 			next(w, r) // it says what is wrong
