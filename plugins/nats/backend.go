@@ -136,7 +136,7 @@ func (b *Backend) check(ctx context.Context) error {
 		return err
 	}
 	if has := info.Config.Replicas; has != b.remote.replicas {
-		b.log.Warn("the stream lies on another number of servers than "+backendkit.OptionField("replicas")+" says; change it with nats stream edit", "stream", b.names.stream, "has", has, "replicas", b.remote.replicas)
+		b.log.Warn("the stream lies on another number of servers than backend_config.replicas says; change it with nats stream edit", "stream", b.names.stream, "has", has, "replicas", b.remote.replicas)
 	}
 	floor := info.State.LastSeq
 	// That the stream can be followed is enough: watches wait until it was.
