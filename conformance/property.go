@@ -40,13 +40,22 @@ func (s *scene) property(trials int, gen *rapid.Generator[[]randomStep], trial f
 	s.second() // opened by the case rather than by a trial, which closes what it opens
 	var failed string
 	var steps []randomStep
+	var ran, length int // trials up to the first that failed, and its steps
 	outer := &propertyTB{s: s}
 	var group sync.WaitGroup
 	group.Go(func() {
 		rapid.Check(outer, func(t *rapid.T) {
 			drawn := gen.Draw(t, "steps")
+			if failed == "" {
+				ran++
+			}
 			inner := *s
-			inner.T = &trialT{t: t, ctx: s.ctx, fail: func(message string) { failed, steps = message, drawn }}
+			inner.T = &trialT{t: t, ctx: s.ctx, fail: func(message string) {
+				if failed == "" {
+					length = len(drawn)
+				}
+				failed, steps = message, drawn
+			}}
 			trial(&inner, drawn)
 		})
 	})
@@ -59,7 +68,7 @@ func (s *scene) property(trials int, gen *rapid.Generator[[]randomStep], trial f
 		if failed == "" {
 			failed = s.failure("the trials to run", []any{outer.last})
 		}
-		s.Fatalf("%s\n    after: these steps, shrunk from longer ones:%s", failed, strings.Join(words, ""))
+		s.Fatalf("%s\n   first: in trial %d, of %d steps\n   after: these steps, as far as they were shrunk in the time there is:%s", failed, ran, length, strings.Join(words, ""))
 	}
 }
 

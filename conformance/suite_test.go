@@ -104,19 +104,27 @@ func (b claiming) Info() ports.Info {
 // The seed of a failure brings the same steps again.
 func TestTheSeedRepeatsAFailure(t *testing.T) {
 	t.Parallel()
-	steps := func(seed uint64) string {
+	fails := func(seed uint64) (trial, steps string) {
 		cases := slices.DeleteFunc(conformance.Cases(conformance.WithSeed(seed)), func(c conformance.Case) bool { return c.ID != "random/model" })
 		report := conformance.Run(t.Context(), cases, broken(applying(ignoreRevision)), nil)
 		require.Equal(t, 1, report.Failed)
 		failure := report.Results[0].Failures[0]
 		require.Contains(t, failure, fmt.Sprintf("seed: %d", seed))
-		_, after, found := strings.Cut(failure, "after: ")
+		_, first, found := strings.Cut(failure, "first: ")
 		require.True(t, found, failure)
-		return after
+		trial, steps, found = strings.Cut(first, "after: ")
+		require.True(t, found, failure)
+		return trial, steps
 	}
-	first := steps(7)
-	assert.Equal(t, first, steps(7))
-	assert.Less(t, strings.Count(first, "\n"), 12, "it was shrunk: %s", first)
+	trial, steps := fails(7)
+	again, _ := fails(7) // how far it is shrunk depends on the time that there is
+	assert.Equal(t, trial, again)
+	other, _ := fails(8)
+	assert.NotEqual(t, trial, other)
+	var in, long int
+	_, err := fmt.Sscanf(trial, "in trial %d, of %d steps", &in, &long)
+	require.NoError(t, err)
+	assert.Less(t, strings.Count(steps, "\n"), long, "it was shrunk: %s", steps)
 }
 
 // told keeps what a Reporter was told.
