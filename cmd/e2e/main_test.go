@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -28,7 +29,10 @@ type store struct {
 }
 
 var table = []store{
+	{stores.Consul, time.Second, stores.Token, []string{"token"}},
 	{stores.Etcd, 1500 * time.Millisecond, stores.Password, []string{"username", "password"}},
+	{stores.NATS, 2500 * time.Millisecond, stores.Password, []string{"user", "password"}},
+	{stores.Redis, 500 * time.Millisecond, stores.Password, []string{"password"}},
 }
 
 // sessionTTL is small, so that what depends on it is soon seen.
@@ -36,6 +40,8 @@ const sessionTTL = 5 * time.Second
 
 // margin is for what a busy machine adds to a bound.
 const margin = 1500 * time.Millisecond
+
+var quiet = slog.New(slog.DiscardHandler)
 
 var binaries programtest.Binaries
 
