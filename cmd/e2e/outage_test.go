@@ -34,7 +34,9 @@ const (
 // go on and say in time that they are stale, that all that somebody holds is in the store again
 // soon after it answers, and that nobody sees an event for an instance.
 func TestAnOutageChangesNothing(t *testing.T) {
-	overEach(t, func(t *testing.T, s store) { survives(t, s, func(context.Context, *stores.Cluster) error { return nil }) })
+	overEach(t, func(t *testing.T, s store) {
+		survives(t, s, func(context.Context, *stores.Cluster) error { return nil })
+	})
 }
 
 // TestAStoreThatLostItsDataIsFilledAgain shows the same for a store that comes back empty.

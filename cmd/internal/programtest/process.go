@@ -83,13 +83,13 @@ func (b Binaries) Launch(tb testing.TB, args ...string) *Process {
 func (b Binaries) Serve(tb testing.TB, args ...string) *Process {
 	tb.Helper()
 	p := b.Launch(tb, append([]string{"serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"}, args...)...)
-	p.serves(strings.Fields(p.Line("HTTP"))[1])
+	p.Serves(strings.Fields(p.Line("HTTP"))[1])
 	p.Until("the host is ready", func(ctx context.Context) bool { return p.Client.Ready(ctx) == nil })
 	return p
 }
 
-// serves makes the process the host at an address.
-func (p *Process) serves(address string) {
+// Serves makes the process the host at an address.
+func (p *Process) Serves(address string) {
 	p.tb.Helper()
 	c, err := client.New(client.Config{Addresses: []string{address}})
 	require.NoError(p.tb, err)
