@@ -103,7 +103,10 @@ var rooms = []room{
 	{path: "cmd/internal/programtest", uses: []string{"adapters/client/..."}},
 	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "tools/stores"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
-	{path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
+	{
+		path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"},
+		inTests: []string{"tools/stores"},
+	},
 
 	// Real servers for tests: processes, of which no library of ours knows. A backend's tests get
 	// "tools/stores" among their inTests.

@@ -132,8 +132,11 @@ func (s store) keepsTrying(t *testing.T, on *stores.Cluster, options []string) (
 		return errors.Is(err, core.ErrUnavailable) && strings.Contains(told, "open the ")
 	})
 	t.Log(told)
-	logged := failures(t, host)
-	require.NotEmpty(t, logged)
+	var logged []string
+	host.Until("the log says why", func(context.Context) bool {
+		logged = failures(t, host)
+		return len(logged) > 0
+	})
 	for _, said := range append(logged, told) {
 		assert.Contains(t, strings.ToLower(said), string(s.kind))
 		assert.Contains(t, said, "backend_config.url")
@@ -148,6 +151,9 @@ func (s store) keepsTrying(t *testing.T, on *stores.Cluster, options []string) (
 func failures(t *testing.T, host *programtest.Process) (said []string) {
 	t.Helper()
 	for line := range strings.Lines(host.Stderr()) {
+		if !strings.HasSuffix(line, "\n") {
+			break // the rest is still to come
+		}
 		var entry struct{ Level, Error string }
 		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)
 		if entry.Level == "ERROR" {
