@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // badinput_test.go: what people are told when the store cannot be used as they configured it.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // hosts_test.go: several hosts on one store.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // main_test.go: the stores, the program that all tests share, and hosts.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // mixed_test.go: all ways in, on one store.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // observer_test.go: what somebody who follows a host's event stream sees.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package e2e
 
 // outage_test.go: a store that is away, and comes back with its data or without.

@@ -18,7 +18,8 @@ func TestConsulDoesNotAskForUpdates(t *testing.T) {
 	c := stores.ForTest(t, stores.Consul, stores.Options{}) // without Fast, which turns this off by itself
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.URL()+"/v1/agent/self", nil)
 	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(req)
+	web := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := web.Do(req)
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	var self struct {
