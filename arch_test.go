@@ -96,9 +96,17 @@ var rooms = []room{
 
 	// The front door and the program wire everything; the programs around them use it.
 	{path: "", uses: []string{"core", "core/discovery", "ports", "adapters/config", "adapters/pluginhost", "adapters/probe", "adapters/telemetry", "plugins/memory"}, inTests: []string{"adapters/pluginrpc"}},
-	{path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."}, inTests: []string{"tools/stores"}},
+	{
+		path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."},
+		inTests: []string{"cmd/internal/programtest", "tools/stores"},
+	},
+	{path: "cmd/internal/programtest", uses: []string{"adapters/client/..."}},
+	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "tools/stores"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
-	{path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
+	{
+		path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"},
+		inTests: []string{"tools/stores"},
+	},
 
 	// Real servers for tests: processes, of which no library of ours knows. A backend's tests get
 	// "tools/stores" among their inTests.

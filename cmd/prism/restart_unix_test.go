@@ -64,7 +64,7 @@ func lastingAddress(t *testing.T) string {
 func oneClientOneAuto(t *testing.T, p *process) (leases []string) {
 	t.Helper()
 	for id, keepalive := range map[string]core.Keepalive{"client": core.KeepaliveClient, "auto": core.KeepaliveAuto} {
-		got, err := p.client.RegisterOnce(t.Context(), core.Spec{
+		got, err := p.Client.RegisterOnce(t.Context(), core.Spec{
 			Service: "svc", ID: id, Host: "127.0.0.1", Port: 8081, TTL: time.Minute, Keepalive: keepalive, Check: &core.Check{Type: core.CheckNone},
 		})
 		require.NoError(t, err)
@@ -75,7 +75,7 @@ func oneClientOneAuto(t *testing.T, p *process) (leases []string) {
 
 func assertRenewed(t *testing.T, p *process, leases []string) {
 	t.Helper()
-	results, err := p.client.Heartbeat(t.Context(), leases)
+	results, err := p.Client.Heartbeat(t.Context(), leases)
 	require.NoError(t, err)
 	for _, r := range results {
 		assert.Equal(t, core.HeartbeatRenewed, r.State)
@@ -88,7 +88,7 @@ const aWhile = 9 * time.Second
 // startClock registers an instance that expires after a while.
 func startClock(t *testing.T, p *process) {
 	t.Helper()
-	_, err := p.client.RegisterOnce(t.Context(), core.Spec{
+	_, err := p.Client.RegisterOnce(t.Context(), core.Spec{
 		Service: "clock", Host: "127.0.0.1", Port: 1, TTL: aWhile, Check: &core.Check{Type: core.CheckNone},
 	})
 	require.NoError(t, err)
@@ -96,8 +96,8 @@ func startClock(t *testing.T, p *process) {
 
 func untilTheClockEnds(p *process) {
 	p.t.Helper()
-	p.until("the clock expires", func(ctx context.Context) bool {
-		list, _, _, err := p.client.Events(ctx, discovery.HistoryQuery{Service: "clock", Types: []core.EventType{core.EventExpired}})
+	p.Until("the clock expires", func(ctx context.Context) bool {
+		list, _, _, err := p.Client.Events(ctx, discovery.HistoryQuery{Service: "clock", Types: []core.EventType{core.EventExpired}})
 		return err == nil && len(list) > 0
 	})
 }
@@ -111,23 +111,23 @@ func TestARestartedHostGoesOnUnseen(t *testing.T) {
 				other := serve(t, store...)
 				first := serve(t, args...)
 				leases := oneClientOneAuto(t, first)
-				_, satisfied, err := other.client.Wait(t.Context(), "svc", 2)
+				_, satisfied, err := other.Client.Wait(t.Context(), "svc", 2)
 				require.NoError(t, err)
 				require.True(t, satisfied)
-				_, before, _, err := other.client.Events(t.Context(), discovery.HistoryQuery{})
+				_, before, _, err := other.Client.Events(t.Context(), discovery.HistoryQuery{})
 				require.NoError(t, err)
 
-				first.end(sig)
+				first.End(sig)
 				second := serve(t, args...)
 				assertRenewed(t, second, leases)
 				startClock(t, other)
 				untilTheClockEnds(other)
 				assertRenewed(t, second, leases)
-				events, _, reset, err := other.client.Events(t.Context(), discovery.HistoryQuery{After: before, Service: "svc"})
+				events, _, reset, err := other.Client.Events(t.Context(), discovery.HistoryQuery{After: before, Service: "svc"})
 				require.NoError(t, err)
 				assert.False(t, reset)
 				assert.Empty(t, events)
-				list, fresh, err := other.client.Instances(t.Context(), "svc", anyInstance)
+				list, fresh, err := other.Client.Instances(t.Context(), "svc", anyInstance)
 				require.NoError(t, err)
 				assert.False(t, fresh.Stale)
 				assert.Len(t, list, 2)
@@ -141,13 +141,13 @@ func TestARestartedHostOverMemoryRegistersAgain(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		first := serve(t, args...)
 		leases := oneClientOneAuto(t, first)
-		first.end(sig)
+		first.End(sig)
 		second := serve(t, args...)
 		assertRenewed(t, second, leases)
-		list, _, err := second.client.Instances(t.Context(), "svc", anyInstance)
+		list, _, err := second.Client.Instances(t.Context(), "svc", anyInstance)
 		require.NoError(t, err)
 		assert.Len(t, list, 2)
-		second.end(syscall.SIGTERM)
+		second.End(syscall.SIGTERM)
 	}
 }
 
@@ -155,9 +155,9 @@ func TestAnotherAddressHasAnotherState(t *testing.T) {
 	dir := t.TempDir()
 	first := serve(t, "--http", lastingAddress(t), "--set", "server.data_dir="+dir)
 	leases := oneClientOneAuto(t, first)
-	first.end(syscall.SIGTERM)
+	first.End(syscall.SIGTERM)
 	second := serve(t, "--http", lastingAddress(t), "--set", "server.data_dir="+dir)
-	results, err := second.client.Heartbeat(t.Context(), leases)
+	results, err := second.Client.Heartbeat(t.Context(), leases)
 	require.NoError(t, err)
 	for _, r := range results {
 		assert.Equal(t, core.HeartbeatUnknown, r.State)
@@ -185,8 +185,8 @@ func TestAStateThatCannotBeHadIsExplained(t *testing.T) {
 func TestAHostWithoutAFolderForItsStateDoesWithout(t *testing.T) {
 	t.Setenv("XDG_STATE_HOME", filepath.Join(writeFile(t, "file", ""), "state"))
 	p := serve(t, "--http", lastingAddress(t))
-	assert.Contains(t, p.log(), "no state is kept")
-	assert.Contains(t, p.log(), "server.data_dir: the folder ")
+	assert.Contains(t, p.Stderr(), "no state is kept")
+	assert.Contains(t, p.Stderr(), "server.data_dir: the folder ")
 	oneClientOneAuto(t, p)
 }
 
@@ -195,14 +195,14 @@ func TestAStateThatCannotBeReadIsLeftAside(t *testing.T) {
 	args := []string{"--http", lastingAddress(t), "--set", "server.data_dir=" + dir}
 	first := serve(t, args...)
 	leases := oneClientOneAuto(t, first)
-	first.end(syscall.SIGKILL)
+	first.End(syscall.SIGKILL)
 	found, err := filepath.Glob(filepath.Join(dir, "*.state"))
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.NoError(t, os.WriteFile(found[0], []byte("scribble"), 0o600))
 	second := serve(t, args...)
-	second.until("the log says so", func(context.Context) bool { return strings.Contains(second.log(), "cannot be read") })
-	results, err := second.client.Heartbeat(t.Context(), leases)
+	second.Until("the log says so", func(context.Context) bool { return strings.Contains(second.Stderr(), "cannot be read") })
+	results, err := second.Client.Heartbeat(t.Context(), leases)
 	require.NoError(t, err)
 	assert.Equal(t, core.HeartbeatUnknown, results[0].State)
 	aside, err := filepath.Glob(filepath.Join(dir, "*.unreadable-*"))

@@ -37,7 +37,7 @@ func (b *Backend) failure(ctx context.Context, err error) error {
 		return b.refusal(se)
 	}
 	if problem := backendkit.TLSProblem(err); problem != "" {
-		return fmt.Errorf("consul at %s: %s: %w", b.way.where(), problem, ports.ErrUnavailable)
+		return fmt.Errorf("consul: %s %s: %s: %w", backendkit.OptionField("url"), b.way.where(), problem, ports.ErrUnavailable)
 	}
 	return fmt.Errorf("consul at %s does not answer (%s); look at %s: %w", b.way.where(), oneLine(err.Error()), backendkit.OptionField("url"), ports.ErrUnavailable)
 }

@@ -131,7 +131,7 @@ func tellsOf(t *testing.T, err, is error, says string, o consul.Options) {
 func TestExpiredServerCertificate(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Consul, stores.Options{TLS: stores.ExpiredTLS, Fast: true})
-	refused(t, consul.Options{URL: store.URL(), TLS: backendkit.TLS{CAFile: store.Certificates.CA}}, ports.ErrUnavailable, "has expired")
+	refused(t, consul.Options{URL: store.URL(), TLS: backendkit.TLS{CAFile: store.Certificates.CA}}, ports.ErrUnavailable, "backend_config.url "+store.URL()+": the server's certificate has expired")
 }
 
 func TestMissingPermissions(t *testing.T) {

@@ -102,6 +102,11 @@ func (b *Backend) openSession(ctx context.Context, spec ports.SessionSpec) (port
 	if !resp.Succeeded && resp.Responses[0].GetResponseRange().Count == 0 {
 		return ports.Session{}, gone
 	}
+	// The stream of renewals is made now and not when the first is due: a server that is asked to
+	// end takes no new stream, for seconds in which it goes on to end what is not renewed.
+	if renewed, err := b.renewals.renew(ctx, []clientv3.LeaseID{lease}); err == nil && renewed[0] == 0 {
+		return ports.Session{}, gone
+	}
 	return ports.Session{ID: spec.ID, TTL: granted}, nil
 }
 

@@ -21,7 +21,7 @@ const consulToken = "X-Consul-Token" //nolint:gosec // The name of a header.
 func (consulServer) configure(c *Cluster, n *node) ([]string, error) {
 	type object = map[string]any
 	ports := object{"server": n.peer, "serf_lan": n.gossip, "serf_wan": -1, "grpc": -1, "grpc_tls": -1, "dns": n.aux, "http": n.client, "https": -1}
-	config := object{"ports": ports, "ui_config": object{"enabled": true}}
+	config := object{"ports": ports, "ui_config": object{"enabled": true}, "disable_update_check": true} // that would leave loopback
 	if c.opts.TLS != NoTLS {
 		ports["http"], ports["https"] = -1, n.client
 		config["tls"] = object{"https": object{
