@@ -5,7 +5,6 @@ package memory_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -74,17 +73,7 @@ func inProcess() conformance.Harness {
 }
 
 func overTheWire() conformance.Harness {
-	info := memory.Info()
-	return ways.WithVandal(ways.OverTheWire(pluginrpc.Plugin{
-		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits,
-		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
-			var o memory.Options
-			if err := pluginrpc.DecodeOptions(options, &o); err != nil {
-				return nil, err
-			}
-			return memory.Open(ctx, o)
-		},
-	}, nil), ways.NoDocuments{})
+	return ways.WithVandal(ways.OverTheWire(pluginrpc.PluginOf(memory.Info(), nil, memory.Open), nil), ways.NoDocuments{})
 }
 
 // launched has a store that can be broken: it is the plugin's process.
