@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/etcd/client/v3"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
@@ -210,7 +211,7 @@ func TestTheEndOfACorruptRecord(t *testing.T) {
 	w := follow(t, b, core.Revision{})
 	session(t, b, "s", time.Hour)
 	rec := put(t, b, record("a", "s"), core.Generation{})
-	require.NoError(t, vandal{store}.Corrupt(within(t), namespace, rec.Key))
+	require.NoError(t, ways.VandalOf(documents{store}).Corrupt(within(t), namespace, rec.Key))
 	assert.Equal(t, rec.Key, last(until(t, w, is(ports.WatchSkipped))).Key)
 	runOut(t, raw(t, store, "", ""), "s")
 	tomb := last(until(t, w, is(ports.WatchDelete))).Tombstone
