@@ -3,7 +3,6 @@ package nats_test
 // secured_test.go: every credential and TLS option against a server that asks for it.
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,10 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/core"
 	prismnats "github.com/marketprism/prism/plugins/nats"
@@ -25,20 +24,20 @@ import (
 // works uses every part of a backend.
 func works(t *testing.T, b ports.Backend) {
 	t.Helper()
-	require.NoError(t, b.Health(within(t)))
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	require.NoError(t, b.Health(backendtest.Within(t)))
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	unique := core.Generation{}.Next().Random
 	id := ports.SessionID("s-" + unique)
-	session(t, b, id, time.Hour)
-	renewed, err := b.RenewSessions(within(t), []ports.SessionID{id})
+	backendtest.Session(t, b, id, time.Hour)
+	renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{id})
 	require.NoError(t, err)
 	require.False(t, renewed[0].Gone)
-	rec := put(t, b, record("works-"+unique, id), core.Generation{})
-	put(t, b, *rec, rec.Generation)
-	require.NoError(t, b.CloseSession(within(t), id))
-	until(t, w, is(ports.WatchDelete))
-	until(t, w, is(ports.WatchBookmark))
+	rec := backendtest.Put(t, b, backendtest.Record("works-"+unique, id), core.Generation{})
+	backendtest.Put(t, b, *rec, rec.Generation)
+	require.NoError(t, b.CloseSession(backendtest.Within(t), id))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchDelete))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
 }
 
 func serverCA(s *stores.Cluster) backendkit.TLS { return backendkit.TLS{CAFile: s.Certificates.CA} }
@@ -96,7 +95,7 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 			"ca_file": store.Certificates.CA, "cert_file": store.Certificates.Cert, "key_file": store.Certificates.Key, "server_name": "localhost",
 		}
 	})
-	b, err := h.Open(within(t), namespace)
+	b, err := h.Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	works(t, b)
@@ -147,22 +146,5 @@ func TestPermissions(t *testing.T) {
 
 func TestSecretsAreMarked(t *testing.T) {
 	t.Parallel()
-	var secret []string
-	names := make(map[string]bool)
-	for _, o := range prismnats.Schema() {
-		names[o.Name] = true
-		assert.NotEmpty(t, o.Doc, o.Name)
-		if o.Secret {
-			secret = append(secret, o.Name)
-		}
-	}
-	assert.Equal(t, []string{"password", "token"}, secret)
-	text, err := json.Marshal(prismnats.Options{})
-	require.NoError(t, err)
-	var fields map[string]any
-	require.NoError(t, json.Unmarshal(text, &fields))
-	for field := range fields {
-		assert.True(t, names[field], "the field %s is in the schema", field)
-	}
-	assert.Len(t, fields, len(names))
+	backendtest.Schema(t, prismnats.Schema(), prismnats.Options{}, "password", "token")
 }
