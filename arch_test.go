@@ -68,7 +68,7 @@ var rooms = []room{
 	{path: "adapters/inbound/grpcapi/...", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 
 	// A backend sees what a third party's could see.
-	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/ways", "adapters/pluginrpc"}},
+	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "adapters/pluginrpc"}},
 	{path: "plugins/memory/cmd/prism-backend-memory", uses: []string{"ports", "adapters/pluginrpc", "plugins/memory"}},
 	{
 		path: "plugins/etcd", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
@@ -92,7 +92,7 @@ var rooms = []room{
 	{path: "plugins/redis/cmd/prism-backend-redis", uses: []string{"adapters/pluginrpc", "plugins/redis"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
-	{path: "conformance/backendtest", uses: []string{"core", "ports"}, inTests: []string{"plugins/memory"}},
+	{path: "conformance/backendtest", uses: []string{"core", "ports", "conformance/ways"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 
 	// The front door and the program wire everything; the programs around them use it.

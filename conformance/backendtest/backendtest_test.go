@@ -33,6 +33,7 @@ func TestWordsDoWhatTheySay(t *testing.T) {
 	tomb := backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchDelete))).Tombstone
 	assert.Equal(t, tomb, backendtest.Get(t, b, "a").Tombstone)
 	assert.Equal(t, core.CauseOperator, tomb.Cause)
+	backendtest.Works(t, b)
 }
 
 func TestRefusedTakesOneClearSentence(t *testing.T) {

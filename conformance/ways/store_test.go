@@ -25,14 +25,15 @@ func (s *servers) note(what string) error {
 	return nil
 }
 
-func (s *servers) Stop(context.Context) error               { return s.note("stop") }
-func (s *servers) Start(context.Context) error              { return s.note("start") }
-func (s *servers) Pause() error                             { return s.note("pause") }
-func (s *servers) Resume() error                            { return s.note("resume") }
-func (s *servers) Sever() error                             { return s.note("sever") }
-func (s *servers) Mend() error                              { return s.note("mend") }
-func (s *servers) Wipe(context.Context) error               { return s.note("wipe") }
-func (s *servers) KillNode(i int) error                     { return s.note(fmt.Sprint("kill ", i)) }
+func (s *servers) Stop(context.Context) error  { return s.note("stop") }
+func (s *servers) Start(context.Context) error { return s.note("start") }
+func (s *servers) Pause() error                { return s.note("pause") }
+func (s *servers) Resume() error               { return s.note("resume") }
+func (s *servers) Sever() error                { return s.note("sever") }
+func (s *servers) Mend() error                 { return s.note("mend") }
+func (s *servers) Wipe(context.Context) error  { return s.note("wipe") }
+func (s *servers) KillNode(i int) error        { return s.note(fmt.Sprint("kill ", i)) }
+
 func (s *servers) StartNode(_ context.Context, i int) error { return s.note(fmt.Sprint("start ", i)) }
 
 func TestEveryFaultIsMended(t *testing.T) {

@@ -64,7 +64,7 @@ func TestServersThatAreNotThere(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true, Proxied: true})
 	b, err := etcd.Open(backendtest.Within(t), etcd.Options{URL: "http://" + backendtest.Nowhere(t), URLs: store.URLs()})
 	require.NoError(t, err)
-	works(t, b)
+	backendtest.Works(t, b)
 	require.NoError(t, b.Close())
 	// A store that hangs takes connections and nothing more.
 	require.NoError(t, store.Pause())

@@ -20,25 +20,6 @@ import (
 	"github.com/marketprism/prism/tools/stores"
 )
 
-// works uses every part of a backend.
-func works(t *testing.T, b ports.Backend) {
-	t.Helper()
-	require.NoError(t, b.Health(backendtest.Within(t)))
-	w := backendtest.Follow(t, b, core.Revision{})
-	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
-	unique := core.Generation{}.Next().Random
-	id := ports.SessionID("s-" + unique)
-	backendtest.Session(t, b, id, time.Hour)
-	renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{id})
-	require.NoError(t, err)
-	require.False(t, renewed[0].Gone)
-	rec := backendtest.Put(t, b, backendtest.Record("works-"+unique, id), core.Generation{})
-	backendtest.Put(t, b, *rec, rec.Generation)
-	require.NoError(t, b.CloseSession(backendtest.Within(t), id))
-	backendtest.Until(t, w, backendtest.Is(ports.WatchDelete))
-	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
-}
-
 func TestSecuredServers(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -68,7 +49,7 @@ func TestSecuredServers(t *testing.T) {
 			t.Parallel()
 			tt.options.Fast = true
 			store := stores.ForTest(t, stores.Etcd, tt.options)
-			works(t, open(t, store, tt.with(store)))
+			backendtest.Works(t, open(t, store, tt.with(store)))
 		})
 	}
 }
@@ -86,7 +67,7 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 	b, err := h.Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	works(t, b)
+	backendtest.Works(t, b)
 }
 
 // A server restarted forgets the tokens that it gave; others let them run out.
@@ -105,10 +86,10 @@ func TestTokensThatEnd(t *testing.T) {
 		require.False(t, renewed[0].Gone)
 		rec = backendtest.Put(t, b, *rec, rec.Generation)
 		backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == rec.Revision })
-		works(t, b)
+		backendtest.Works(t, b)
 	}
 	require.NoError(t, store.Restart(backendtest.Within(t)))
-	works(t, b)
+	backendtest.Works(t, b)
 	assert.Equal(t, rec, backendtest.Get(t, b, "a").Record)
 }
 
@@ -145,7 +126,7 @@ func TestPermissions(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	// The namespace is there, so that a reader has something to read.
-	works(t, open(t, store, etcd.Options{}))
+	backendtest.Works(t, open(t, store, etcd.Options{}))
 	restricted(t, store, map[string]func(ctx context.Context, admin *clientv3.Client, role string) error{
 		"enough":     granting(clientv3.PermissionType(clientv3.PermReadWrite), namespace+"/"),
 		"reader":     granting(clientv3.PermissionType(clientv3.PermRead), namespace+"/"),
@@ -153,7 +134,7 @@ func TestPermissions(t *testing.T) {
 		"elsewhere":  granting(clientv3.PermissionType(clientv3.PermReadWrite), "other/"),
 		"some-rooms": granting(clientv3.PermissionType(clientv3.PermReadWrite), namespace+"/instances/"),
 	})
-	works(t, open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"}))
+	backendtest.Works(t, open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"}))
 	for _, role := range []string{"reader", "writer", "elsewhere", "some-rooms"} {
 		refused(t, etcd.Options{URLs: store.URLs(), Username: role, Password: "secret-of-" + role}, ports.ErrPermission,
 			"etcd", "backend_config.username", "lacks a permission", "grant its role readwrite")

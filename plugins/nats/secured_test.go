@@ -8,37 +8,16 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
-	"github.com/marketprism/prism/core"
 	prismnats "github.com/marketprism/prism/plugins/nats"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
-
-// works uses every part of a backend.
-func works(t *testing.T, b ports.Backend) {
-	t.Helper()
-	require.NoError(t, b.Health(backendtest.Within(t)))
-	w := backendtest.Follow(t, b, core.Revision{})
-	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
-	unique := core.Generation{}.Next().Random
-	id := ports.SessionID("s-" + unique)
-	backendtest.Session(t, b, id, time.Hour)
-	renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{id})
-	require.NoError(t, err)
-	require.False(t, renewed[0].Gone)
-	rec := backendtest.Put(t, b, backendtest.Record("works-"+unique, id), core.Generation{})
-	backendtest.Put(t, b, *rec, rec.Generation)
-	require.NoError(t, b.CloseSession(backendtest.Within(t), id))
-	backendtest.Until(t, w, backendtest.Is(ports.WatchDelete))
-	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
-}
 
 func serverCA(s *stores.Cluster) backendkit.TLS { return backendkit.TLS{CAFile: s.Certificates.CA} }
 
@@ -80,7 +59,7 @@ func TestSecuredServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := stores.ForTest(t, stores.NATS, tt.options)
-			works(t, open(t, store, tt.with(store)))
+			backendtest.Works(t, open(t, store, tt.with(store)))
 		})
 	}
 }
@@ -98,7 +77,7 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 	b, err := h.Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	works(t, b)
+	backendtest.Works(t, b)
 }
 
 // configured starts a server with more configuration than the stores have options for.
@@ -130,7 +109,7 @@ func TestPermissions(t *testing.T) {
 	}
 	users += "\n" + user("deaf", publish, "other.>")
 	store := configured(t, "authorization: {users: [\n"+users+"\n]}")
-	works(t, open(t, store, prismnats.Options{User: "enough", Password: "secret-of-enough"}))
+	backendtest.Works(t, open(t, store, prismnats.Options{User: "enough", Password: "secret-of-enough"}))
 	for i, subject := range publish {
 		if i == 1 || i == needed {
 			continue // the stream is there

@@ -201,7 +201,7 @@ func TestAStreamThatWasEmptiedIsANewEpoch(t *testing.T) {
 			renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 			require.NoError(t, err)
 			assert.True(t, renewed[0].Gone)
-			works(t, b)
+			backendtest.Works(t, b)
 		})
 	}
 }
