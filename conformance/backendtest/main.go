@@ -26,11 +26,11 @@ func Main(m *testing.M, pkg string, binary *string, parallel int, prepare ...fun
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1) //nolint:forbidigo,revive // It is what TestMain does.
+		os.Exit(1) //nolint:revive // It is what TestMain does.
 	}
 	*binary = built
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
 		remove()
-		os.Exit(code) //nolint:forbidigo,revive // It is what TestMain does.
+		os.Exit(code) //nolint:revive // It is what TestMain does.
 	}))
 }
