@@ -68,30 +68,31 @@ var rooms = []room{
 	{path: "adapters/inbound/grpcapi/...", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 
 	// A backend sees what a third party's could see.
-	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/ways", "adapters/pluginrpc"}},
+	{path: "plugins/memory", uses: []string{"core", "ports", "adapters/backendkit"}, inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "adapters/pluginrpc"}},
 	{path: "plugins/memory/cmd/prism-backend-memory", uses: []string{"ports", "adapters/pluginrpc", "plugins/memory"}},
 	{
 		path: "plugins/etcd", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
-		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/etcd/cmd/prism-backend-etcd", uses: []string{"adapters/pluginrpc", "plugins/etcd"}},
 	{
 		path: "plugins/nats", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
-		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/nats/cmd/prism-backend-nats", uses: []string{"adapters/pluginrpc", "plugins/nats"}},
 	{
 		path: "plugins/consul", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
-		inTests: []string{"conformance", "conformance/ways", "adapters/pluginhost", "tools/stores"},
+		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "adapters/pluginhost", "tools/stores"},
 	},
 	{path: "plugins/consul/cmd/prism-backend-consul", uses: []string{"adapters/pluginrpc", "plugins/consul"}},
 	{
 		path: "plugins/redis", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
-		inTests: []string{"conformance", "conformance/ways", "tools/stores"},
+		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/redis/cmd/prism-backend-redis", uses: []string{"adapters/pluginrpc", "plugins/redis"}},
 	{path: "conformance", uses: []string{"core", "ports", "core/discovery"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/cmd/conformance-table", uses: []string{"conformance"}},
+	{path: "conformance/backendtest", uses: []string{"core", "ports", "conformance/ways"}, inTests: []string{"plugins/memory"}},
 	{path: "conformance/ways", uses: []string{"core", "ports", "conformance", "adapters/pluginrpc/...", "adapters/pluginhost"}},
 
 	// The front door and the program wire everything; the programs around them use it.

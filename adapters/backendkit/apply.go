@@ -16,10 +16,11 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// Table is a store as Apply uses it. Both methods are safe for concurrent use, return promptly
+// Table is a store as Apply and Get use it. Both methods are safe for concurrent use, return promptly
 // when their context ends, and return errors that wrap exactly one sentinel of package ports.
 type Table interface {
-	// Load reads what stands at keys, linearizably, in their order. A key occurs once.
+	// Load reads what stands at keys, linearizably, in their order. Apply asks for a key
+	// once; a caller of Get may for the same key again.
 	Load(ctx context.Context, keys []Wanted) ([]Loaded, error)
 	// Commit writes changes, each of them atomically and only where its conditions hold. It
 	// answers in their order. The changes are of different keys and need not be atomic

@@ -6,7 +6,10 @@
 //
 //   - Apply carries out a batch of mutations over a Table, which the backend implements with
 //     two methods: Load reads keys, Commit writes those that did not change since. Decide,
-//     which it calls, holds the contract's rules in one pure function;
+//     which it calls, holds the contract's rules in one pure function. Get reads records over
+//     the same Table;
+//   - Closing refuses operations from Close on, Each has many requests of one call under way,
+//     HasSentinel and Unanswered turn a client's errors into those of package ports;
 //   - Encode and Decode are the stored form of records and tombstones, JSON that people can
 //     read with the store's own tools. Fields that this version does not know are kept;
 //   - Feed is a ports.Watcher that a goroutine of the backend fills; Feeds owns all of a

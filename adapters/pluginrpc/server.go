@@ -53,6 +53,25 @@ type Plugin struct {
 	Open func(ctx context.Context, options json.RawMessage) (ports.Backend, error)
 }
 
+// PluginOf is the plugin of a backend whose options are a struct with json tags, which
+// DecodeOptions reads; info is what its Info says before one is opened.
+func PluginOf[O any, B ports.Backend](info ports.Info, options []ports.Option, open func(context.Context, O) (B, error)) Plugin {
+	return Plugin{
+		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits, Options: options,
+		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
+			var o O
+			if err := DecodeOptions(options, &o); err != nil {
+				return nil, err
+			}
+			b, err := open(ctx, o)
+			if err != nil {
+				return nil, err // not b: nil in an interface is none
+			}
+			return b, nil
+		},
+	}
+}
+
 // info is what the plugin says before it is opened.
 func (p Plugin) info() ports.Info {
 	return ports.Info{Name: p.Name, Version: p.Version, Capabilities: p.Capabilities, Limits: p.Limits}

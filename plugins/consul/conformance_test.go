@@ -6,7 +6,6 @@ package consul_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -63,76 +62,29 @@ func options(store *stores.Cluster) ways.Options {
 func inProcess(store *stores.Cluster) conformance.Harness {
 	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
 		return consul.Open(ctx, consul.Options{Namespace: namespace, URL: strings.Join(store.URLs(), ",")})
-	}), vandal{store})
+	}), ways.VandalOf(documents{store}))
 }
 
 func overTheWire(store *stores.Cluster) conformance.Harness {
-	return ways.WithVandal(ways.OverTheWire(consul.Plugin(), options(store)), vandal{store})
+	return ways.WithVandal(ways.OverTheWire(consul.Plugin(), options(store)), ways.VandalOf(documents{store}))
 }
 
 func launched(t *testing.T, store *stores.Cluster) conformance.Harness {
 	t.Helper()
-	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "consul", options(store)), &faults{store: store}), vandal{store})
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "consul", options(store)), ways.BreakServers(store, store.Leader)), ways.VandalOf(documents{store}))
 }
 
-// faults breaks the servers. It implements conformance.Faults.
-type faults struct {
-	store  *stores.Cluster
-	leader int // the node that was taken
-	broken conformance.Fault
-}
-
-func (f *faults) CanInflict(conformance.Fault) bool { return true }
-
-func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) (err error) {
-	f.broken = fault
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Stop(ctx)
-	case conformance.FaultPause:
-		return f.store.Pause()
-	case conformance.FaultCut:
-		return f.store.Cut(stores.Blackholed)
-	case conformance.FaultWipe:
-		return f.store.Wipe(ctx)
-	case conformance.FaultLeader:
-		if f.leader, err = f.store.Leader(ctx); err != nil {
-			return err
-		}
-		return f.store.KillNode(f.leader)
-	}
-	return fmt.Errorf("the fault %q is not known", fault)
-}
-
-func (f *faults) Mend(ctx context.Context) error {
-	fault := f.broken
-	f.broken = ""
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Start(ctx)
-	case conformance.FaultPause:
-		return f.store.Resume()
-	case conformance.FaultCut:
-		return f.store.Mend()
-	case conformance.FaultLeader:
-		return f.store.StartNode(ctx, f.leader)
-	case conformance.FaultWipe:
-	}
-	return nil
-}
-
-// vandal writes into Consul past the backend. It implements conformance.Vandal.
-type vandal struct{ store *stores.Cluster }
+// documents are the records in Consul. It implements ways.Documents.
+type documents struct{ store *stores.Cluster }
 
 // client is Consul's own, as people use it.
 func client(store *stores.Cluster) (*api.Client, error) {
 	return api.NewClient(&api.Config{Address: store.URL(), Token: store.Credentials.Token})
 }
 
-// touch puts a document in the place of a record's and moves what watchers block on, as a
-// write of another version would.
-func (v vandal) touch(namespace string, k core.Key, document []byte) error {
-	c, err := client(v.store)
+// Write moves what watchers block on, too, as a write of another version would.
+func (d documents) Write(_ context.Context, namespace string, k core.Key, document []byte) error {
+	c, err := client(d.store)
 	if err != nil {
 		return err
 	}
@@ -163,8 +115,8 @@ func recordKey(namespace string, k core.Key) string {
 	return namespace + "/records/" + k.Service + "/" + k.ID
 }
 
-func (v vandal) fields(namespace string, k core.Key) (map[string]json.RawMessage, error) {
-	c, err := client(v.store)
+func (d documents) Read(_ context.Context, namespace string, k core.Key) ([]byte, error) {
+	c, err := client(d.store)
 	if err != nil {
 		return nil, err
 	}
@@ -175,28 +127,5 @@ func (v vandal) fields(namespace string, k core.Key) (map[string]json.RawMessage
 	if err != nil {
 		return nil, err
 	}
-	var all map[string]json.RawMessage
-	return all, json.Unmarshal(pair.Value, &all)
-}
-
-func (v vandal) Corrupt(_ context.Context, namespace string, k core.Key) error {
-	return v.touch(namespace, k, []byte("\x00 no record"))
-}
-
-func (v vandal) AddField(_ context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
-	all, err := v.fields(namespace, k)
-	if err != nil {
-		return err
-	}
-	all[field] = value
-	document, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	return v.touch(namespace, k, document)
-}
-
-func (v vandal) Field(_ context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
-	all, err := v.fields(namespace, k)
-	return all[field], err
+	return pair.Value, nil
 }

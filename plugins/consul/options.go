@@ -3,8 +3,6 @@ package consul
 // options.go: what can be configured, and the plugin that reads it.
 
 import (
-	"context"
-	"encoding/json"
 	"net/url"
 
 	"github.com/marketprism/prism/adapters/backendkit"
@@ -54,17 +52,7 @@ func Schema() []ports.Option {
 
 // Plugin is the backend as a plugin.
 func Plugin() pluginrpc.Plugin {
-	info := Info()
-	return pluginrpc.Plugin{
-		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits, Options: Schema(),
-		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
-			var o Options
-			if err := pluginrpc.DecodeOptions(options, &o); err != nil {
-				return nil, err
-			}
-			return Open(ctx, o)
-		},
-	}
+	return pluginrpc.PluginOf(Info(), Schema(), Open)
 }
 
 // complete fills in the defaults and checks what can be checked without Consul.

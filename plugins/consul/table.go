@@ -352,31 +352,10 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 // Get implements ports.Records. What cannot be read counts as absent; a Put of a format that
 // is newer than ours is refused all the same.
 func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
-	if err := backendkit.CheckBatch("keys", len(keys)); err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
 	ctx, leave, err := b.enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
 	defer leave()
-	found := make([]ports.Found, len(keys))
-	var wanted []backendkit.Wanted
-	var places []int
-	for i, k := range keys {
-		if k.Validate() == nil { // Others are nowhere.
-			wanted, places = append(wanted, backendkit.Wanted{Key: k}), append(places, i)
-		}
-	}
-	if len(wanted) == 0 {
-		return found, nil
-	}
-	loaded, err := b.table().Load(ctx, wanted)
-	if err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
-	for i, l := range loaded {
-		found[places[i]] = l.Found
-	}
-	return found, nil
+	return backendkit.Get(ctx, b.table(), keys)
 }

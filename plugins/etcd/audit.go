@@ -12,6 +12,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/client/v3"
+
+	"github.com/marketprism/prism/adapters/backendkit"
 )
 
 const (
@@ -126,7 +128,7 @@ func (b *Backend) fade(ctx context.Context, orphans map[string]*mvccpb.KeyValue,
 	for name := range orphans {
 		names = append(names, name)
 	}
-	return each(len(names), func(i int) error {
+	return backendkit.Each(len(names), inFlight, func(i int) error {
 		kv := orphans[names[i]]
 		_, err := b.client.Txn(ctx).
 			If(clientv3.Compare(clientv3.ModRevision(string(kv.Key)), "=", kv.ModRevision), clientv3.Compare(clientv3.CreateRevision(partners+names[i]), "=", 0)).

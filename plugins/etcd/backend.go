@@ -62,8 +62,7 @@ type Backend struct {
 	ended    *fading // leases of the ids of ended sessions
 
 	feeds   backendkit.Feeds
-	closing chan struct{} // closed by Close
-	once    sync.Once
+	closing *backendkit.Closing
 	stop    context.CancelFunc // ends the audits
 	audits  sync.WaitGroup
 }
@@ -97,10 +96,10 @@ func open(ctx context.Context, o Options, auditEvery time.Duration) (*Backend, e
 	}
 	audits, stop := context.WithCancel(context.Background())
 	b := &Backend{
-		keys: s.keys, client: client, log: slog.Default().With("backend", "etcd"), stop: stop, closing: make(chan struct{}),
+		keys: s.keys, client: client, log: slog.Default().With("backend", "etcd"), stop: stop, closing: backendkit.NewClosing("etcd"),
 		tombs: newFading(client, ports.TombstoneLife), ended: newFading(client, ports.EndedSessionLife),
 	}
-	b.renewals = newRenewals(client, b.closing)
+	b.renewals = newRenewals(client, b.closing.Begun())
 	if err := b.check(ctx); err != nil {
 		_ = b.Close() // the reason matters more
 		return nil, s.explain(err)
@@ -129,11 +128,11 @@ func (b *Backend) Info() ports.Info { return Info() }
 func (b *Backend) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
 	if err := b.writable(ctx); err != nil {
-		return fmt.Errorf("health: %w", b.closedOr(err))
+		return fmt.Errorf("health: %w", b.closing.Or(err))
 	}
 	return nil
 }
@@ -149,8 +148,7 @@ func (b *Backend) writable(ctx context.Context) error {
 
 // Close implements ports.Backend.
 func (b *Backend) Close() error {
-	b.once.Do(func() {
-		close(b.closing)
+	b.closing.Close(func() {
 		b.stop()
 		b.feeds.Close()
 		b.audits.Wait()
@@ -158,24 +156,4 @@ func (b *Backend) Close() error {
 		b.renewals.close()
 	})
 	return nil
-}
-
-// enter refuses an operation whose context has ended, or that comes after Close.
-func (b *Backend) enter(ctx context.Context) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the etcd backend is %w", ports.ErrClosed)
-	default:
-		return ctx.Err()
-	}
-}
-
-// closedOr is an error of an operation, unless that was cut short by Close.
-func (b *Backend) closedOr(err error) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the etcd backend is %w", ports.ErrClosed)
-	default:
-		return err
-	}
 }

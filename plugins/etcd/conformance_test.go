@@ -4,7 +4,6 @@ package etcd_test
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -62,69 +61,23 @@ func options(store *stores.Cluster) ways.Options {
 func inProcess(store *stores.Cluster) conformance.Harness {
 	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
 		return etcd.Open(ctx, etcd.Options{Namespace: namespace, URLs: store.URLs()})
-	}), vandal{store})
+	}), ways.VandalOf(documents{store}))
 }
 
 func overTheWire(store *stores.Cluster) conformance.Harness {
-	return ways.WithVandal(ways.OverTheWire(etcd.Plugin(), options(store)), vandal{store})
+	return ways.WithVandal(ways.OverTheWire(etcd.Plugin(), options(store)), ways.VandalOf(documents{store}))
 }
 
 func launched(t *testing.T, store *stores.Cluster) conformance.Harness {
 	t.Helper()
-	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "etcd", options(store)), &faults{store: store}), vandal{store})
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "etcd", options(store)), ways.BreakServers(store, store.Leader)), ways.VandalOf(documents{store}))
 }
 
-// faults breaks the servers. It implements conformance.Faults.
-type faults struct {
-	store  *stores.Cluster
-	leader int // the node that was taken
-	broken conformance.Fault
-}
+// documents are the records in etcd. It implements ways.Documents.
+type documents struct{ store *stores.Cluster }
 
-func (f *faults) CanInflict(conformance.Fault) bool { return true }
-
-func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) (err error) {
-	f.broken = fault
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Stop(ctx)
-	case conformance.FaultPause:
-		return f.store.Pause()
-	case conformance.FaultCut:
-		return f.store.Cut(stores.Blackholed)
-	case conformance.FaultWipe:
-		return f.store.Wipe(ctx)
-	case conformance.FaultLeader:
-		if f.leader, err = f.store.Leader(ctx); err != nil {
-			return err
-		}
-		return f.store.KillNode(f.leader)
-	}
-	return fmt.Errorf("the fault %q is not known", fault)
-}
-
-func (f *faults) Mend(ctx context.Context) error {
-	fault := f.broken
-	f.broken = ""
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Start(ctx)
-	case conformance.FaultPause:
-		return f.store.Resume()
-	case conformance.FaultCut:
-		return f.store.Mend()
-	case conformance.FaultLeader:
-		return f.store.StartNode(ctx, f.leader)
-	case conformance.FaultWipe:
-	}
-	return nil
-}
-
-// vandal writes into etcd past the backend. It implements conformance.Vandal.
-type vandal struct{ store *stores.Cluster }
-
-func (v vandal) do(ctx context.Context, op clientv3.Op) (*clientv3.GetResponse, error) {
-	client, err := clientv3.New(clientv3.Config{Endpoints: v.store.URLs(), Context: ctx})
+func (d documents) do(ctx context.Context, op clientv3.Op) (*clientv3.GetResponse, error) {
+	client, err := clientv3.New(clientv3.Config{Endpoints: d.store.URLs(), Context: ctx})
 	if err != nil {
 		return nil, err
 	}
@@ -137,38 +90,18 @@ func recordKey(namespace string, k core.Key) string {
 	return namespace + "/instances/" + k.Service + "/" + k.ID
 }
 
-func (v vandal) fields(ctx context.Context, namespace string, k core.Key) (map[string]json.RawMessage, error) {
-	resp, err := v.do(ctx, clientv3.OpGet(recordKey(namespace, k)))
+func (d documents) Read(ctx context.Context, namespace string, k core.Key) ([]byte, error) {
+	resp, err := d.do(ctx, clientv3.OpGet(recordKey(namespace, k)))
 	if err != nil {
 		return nil, err
 	}
 	if len(resp.Kvs) == 0 {
 		return nil, fmt.Errorf("nothing stands at %s", k)
 	}
-	var all map[string]json.RawMessage
-	return all, json.Unmarshal(resp.Kvs[0].Value, &all)
+	return resp.Kvs[0].Value, nil
 }
 
-func (v vandal) Corrupt(ctx context.Context, namespace string, k core.Key) error {
-	_, err := v.do(ctx, clientv3.OpPut(recordKey(namespace, k), "\x00 no record", clientv3.WithIgnoreLease()))
+func (d documents) Write(ctx context.Context, namespace string, k core.Key, document []byte) error {
+	_, err := d.do(ctx, clientv3.OpPut(recordKey(namespace, k), string(document), clientv3.WithIgnoreLease()))
 	return err
-}
-
-func (v vandal) AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
-	all, err := v.fields(ctx, namespace, k)
-	if err != nil {
-		return err
-	}
-	all[field] = value
-	doc, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	_, err = v.do(ctx, clientv3.OpPut(recordKey(namespace, k), string(doc), clientv3.WithIgnoreLease()))
-	return err
-}
-
-func (v vandal) Field(ctx context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
-	all, err := v.fields(ctx, namespace, k)
-	return all[field], err
 }

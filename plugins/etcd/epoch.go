@@ -123,7 +123,7 @@ func (b *Backend) ask(ctx context.Context, gets []clientv3.Op) (*clientv3.TxnRes
 		case <-ctx.Done():
 			timer.Stop()
 			return nil, err
-		case <-b.closing:
+		case <-b.closing.Begun():
 			timer.Stop()
 			return nil, err
 		}

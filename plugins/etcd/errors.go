@@ -3,7 +3,6 @@ package etcd
 // errors.go: what etcd and gRPC say, as one sentence and one sentinel of package ports.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -37,7 +36,7 @@ var known = []struct {
 
 // fail turns an error of the client into one that wraps exactly one sentinel.
 func fail(err error) error {
-	if hasSentinel(err) {
+	if backendkit.HasSentinel(err) {
 		return err
 	}
 	plain := rpctypes.Error(err)
@@ -46,10 +45,8 @@ func fail(err error) error {
 			return fmt.Errorf("%s: %w", k.sentence, k.as)
 		}
 	}
-	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, ended) {
-			return fmt.Errorf("etcd did not answer before the call ended; look at %s if it never does: %w: %w", backendkit.OptionField("url"), ports.ErrUnavailable, ended)
-		}
+	if late := backendkit.Unanswered("etcd", err); late != nil {
+		return late
 	}
 	switch code(plain) {
 	case codes.Unauthenticated, codes.PermissionDenied:
@@ -59,18 +56,6 @@ func fail(err error) error {
 	default:
 		return fmt.Errorf("etcd: %s; look at %s: %w", text(plain), backendkit.OptionField("url"), ports.ErrUnavailable)
 	}
-}
-
-func hasSentinel(err error) bool {
-	for _, s := range []error{
-		ports.ErrInvalid, ports.ErrNotFound, ports.ErrConflict, ports.ErrUnsupported, ports.ErrUnavailable, ports.ErrPermission,
-		ports.ErrTooLarge, ports.ErrClosed, ports.ErrSessionGone, ports.ErrContention,
-	} {
-		if errors.Is(err, s) {
-			return true
-		}
-	}
-	return false
 }
 
 func code(err error) codes.Code {

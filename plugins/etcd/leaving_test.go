@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
@@ -23,8 +24,8 @@ func TestSessionsOfAServerThatIsLeavingAreRenewed(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{})
 	b := open(t, store, etcd.Options{})
-	until(t, follow(t, b, core.Revision{}), is(ports.WatchSynced)) // it keeps the server from ending at once
-	session(t, b, "new", 5*time.Second)
+	backendtest.Until(t, backendtest.Follow(t, b, core.Revision{}), backendtest.Is(ports.WatchSynced)) // it keeps the server from ending at once
+	backendtest.Session(t, b, "new", 5*time.Second)
 	ended := make(chan error, 1)
 	go func() { ended <- store.Stop(context.WithoutCancel(t.Context())) }()
 	require.Eventually(t, func() bool {

@@ -19,50 +19,17 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
 
-// tooLong is more than Open takes, on a machine that does other things too.
-const tooLong = 15 * time.Second
-
 // refused asks that Open fails in time, with one sentinel and with words in its sentence.
 func refused(t *testing.T, o etcd.Options, sentinel error, words ...string) {
 	t.Helper()
-	began := time.Now()
-	b, err := etcd.Open(within(t), o)
-	if b != nil {
-		require.NoError(t, b.Close())
-	}
-	said(t, err, sentinel, append(words, "etcd")...)
-	assert.Less(t, time.Since(began), tooLong)
-}
-
-func said(t *testing.T, err, sentinel error, words ...string) {
-	t.Helper()
-	require.ErrorIs(t, err, sentinel)
-	for _, other := range []error{ports.ErrInvalid, ports.ErrUnavailable, ports.ErrPermission, ports.ErrUnsupported, ports.ErrTooLarge, ports.ErrClosed} {
-		if other != sentinel { //nolint:errorlint // The sentinels themselves.
-			require.NotErrorIs(t, err, other)
-		}
-	}
-	for _, word := range words {
-		assert.Contains(t, err.Error(), word)
-	}
-	assert.NotContains(t, err.Error(), "secret")
-	assert.NotContains(t, err.Error(), "rpc error")
-	assert.NotContains(t, err.Error(), "\n")
-}
-
-// nowhere is an address where nothing listens.
-func nowhere(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return "http://" + l.Addr().String()
+	backendtest.Refused(t, etcd.Open, o, sentinel, append(words, "etcd")...)
 }
 
 func TestOptionsThatAreWrong(t *testing.T) {
@@ -92,12 +59,12 @@ func TestOptionsThatAreWrong(t *testing.T) {
 
 func TestServersThatAreNotThere(t *testing.T) {
 	t.Parallel()
-	refused(t, etcd.Options{URL: nowhere(t)}, ports.ErrUnavailable, "backend_config.url", "cannot connect", "is etcd running there?")
+	refused(t, etcd.Options{URL: "http://" + backendtest.Nowhere(t)}, ports.ErrUnavailable, "backend_config.url", "cannot connect", "is etcd running there?")
 	// One that is there is enough.
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true, Proxied: true})
-	b, err := etcd.Open(within(t), etcd.Options{URL: nowhere(t), URLs: store.URLs()})
+	b, err := etcd.Open(backendtest.Within(t), etcd.Options{URL: "http://" + backendtest.Nowhere(t), URLs: store.URLs()})
 	require.NoError(t, err)
-	works(t, b)
+	backendtest.Works(t, b)
 	require.NoError(t, b.Close())
 	// A store that hangs takes connections and nothing more.
 	require.NoError(t, store.Pause())
@@ -152,18 +119,18 @@ func TestForeignData(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	for key, value := range map[string]string{"foreign/config": "x", "taken/epoch": "mine", "odd/epoch": `{"v":2,"epoch":"x","cluster":"1"}`} {
-		_, err := client.Put(within(t), key, value)
+		_, err := client.Put(backendtest.Within(t), key, value)
 		require.NoError(t, err)
 		space, _, _ := strings.Cut(key, "/")
 		refused(t, etcd.Options{URLs: store.URLs(), Namespace: space}, ports.ErrInvalid, "backend_config.namespace", key, "choose a namespace")
 	}
 	// What others keep beside a namespace is none of its business, nor is a lost epoch.
 	b := open(t, store, etcd.Options{Namespace: "fore"})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	_, err := client.Delete(within(t), "fore/epoch")
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	_, err := client.Delete(backendtest.Within(t), "fore/epoch")
 	require.NoError(t, err)
-	again := get(t, open(t, store, etcd.Options{Namespace: "fore"}), "a").Record
+	again := backendtest.Get(t, open(t, store, etcd.Options{Namespace: "fore"}), "a").Record
 	require.NotNil(t, again)
 	assert.NotEqual(t, rec.Revision.Epoch, again.Revision.Epoch)
 }
@@ -172,23 +139,23 @@ func TestAFullStore(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true, DataLimit: 4 << 20})
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	words := []string{"etcd", "space quota", "compact and defragment", "--quota-backend-bytes"}
 	var full error
 	large := *rec
 	large.Body = []byte(`"` + strings.Repeat("x", ports.MaxBodyBytes-2) + `"`)
 	for i := 0; full == nil && i < 1000; i++ {
-		res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: large, Replaces: large.Generation}}})
+		res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Put: &ports.Put{Record: large, Replaces: large.Generation}}})
 		require.NoError(t, err)
 		full = res[0].Err
 	}
-	said(t, full, ports.ErrUnavailable, words...)
-	said(t, b.Health(within(t)), ports.ErrUnavailable, words...)
+	backendtest.Said(t, full, ports.ErrUnavailable, words...)
+	backendtest.Said(t, b.Health(backendtest.Within(t)), ports.ErrUnavailable, words...)
 	refused(t, etcd.Options{URLs: store.URLs()}, ports.ErrUnavailable, words...)
 	// What is there can be read, and sessions live on.
-	assert.NotNil(t, get(t, b, "a").Record)
-	renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+	assert.NotNil(t, backendtest.Get(t, b, "a").Record)
+	renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 	require.NoError(t, err)
 	assert.False(t, renewed[0].Gone)
 }

@@ -4,7 +4,6 @@ package etcd_test
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 	"time"
 
@@ -13,31 +12,13 @@ import (
 	"go.etcd.io/etcd/client/v3"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
-
-// works uses every part of a backend.
-func works(t *testing.T, b ports.Backend) {
-	t.Helper()
-	require.NoError(t, b.Health(within(t)))
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	unique := core.Generation{}.Next().Random
-	id := ports.SessionID("s-" + unique)
-	session(t, b, id, time.Hour)
-	renewed, err := b.RenewSessions(within(t), []ports.SessionID{id})
-	require.NoError(t, err)
-	require.False(t, renewed[0].Gone)
-	rec := put(t, b, record("works-"+unique, id), core.Generation{})
-	put(t, b, *rec, rec.Generation)
-	require.NoError(t, b.CloseSession(within(t), id))
-	until(t, w, is(ports.WatchDelete))
-	until(t, w, is(ports.WatchBookmark))
-}
 
 func TestSecuredServers(t *testing.T) {
 	t.Parallel()
@@ -68,7 +49,7 @@ func TestSecuredServers(t *testing.T) {
 			t.Parallel()
 			tt.options.Fast = true
 			store := stores.ForTest(t, stores.Etcd, tt.options)
-			works(t, open(t, store, tt.with(store)))
+			backendtest.Works(t, open(t, store, tt.with(store)))
 		})
 	}
 }
@@ -83,10 +64,10 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 			"ca_file": store.Certificates.CA, "cert_file": store.Certificates.Cert, "key_file": store.Certificates.Key, "server_name": "localhost",
 		}
 	})
-	b, err := h.Open(within(t), namespace)
+	b, err := h.Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	works(t, b)
+	backendtest.Works(t, b)
 }
 
 // A server restarted forgets the tokens that it gave; others let them run out.
@@ -94,28 +75,28 @@ func TestTokensThatEnd(t *testing.T) {
 	t.Setenv("ETCD_AUTH_TOKEN_TTL", "1")
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Auth: stores.Password, Fast: true})
 	b := open(t, store, etcd.Options{Username: store.Credentials.User, Password: store.Credentials.Password})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, rec.Revision)
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, rec.Revision)
 	for range 3 { // in silence, so that the token runs out
 		ended := time.After(2500 * time.Millisecond)
 		<-ended
-		renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+		renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 		require.NoError(t, err)
 		require.False(t, renewed[0].Gone)
-		rec = put(t, b, *rec, rec.Generation)
-		until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == rec.Revision })
-		works(t, b)
+		rec = backendtest.Put(t, b, *rec, rec.Generation)
+		backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == rec.Revision })
+		backendtest.Works(t, b)
 	}
-	require.NoError(t, store.Restart(within(t)))
-	works(t, b)
-	assert.Equal(t, rec, get(t, b, "a").Record)
+	require.NoError(t, store.Restart(backendtest.Within(t)))
+	backendtest.Works(t, b)
+	assert.Equal(t, rec, backendtest.Get(t, b, "a").Record)
 }
 
 // restricted turns authentication on, with a user for each role.
 func restricted(t *testing.T, store *stores.Cluster, roles map[string]func(ctx context.Context, admin *clientv3.Client, role string) error) {
 	t.Helper()
-	ctx := within(t)
+	ctx := backendtest.Within(t)
 	admin := raw(t, store, "", "")
 	step := func(_ any, err error) {
 		t.Helper()
@@ -145,7 +126,7 @@ func TestPermissions(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	// The namespace is there, so that a reader has something to read.
-	works(t, open(t, store, etcd.Options{}))
+	backendtest.Works(t, open(t, store, etcd.Options{}))
 	restricted(t, store, map[string]func(ctx context.Context, admin *clientv3.Client, role string) error{
 		"enough":     granting(clientv3.PermissionType(clientv3.PermReadWrite), namespace+"/"),
 		"reader":     granting(clientv3.PermissionType(clientv3.PermRead), namespace+"/"),
@@ -153,7 +134,7 @@ func TestPermissions(t *testing.T) {
 		"elsewhere":  granting(clientv3.PermissionType(clientv3.PermReadWrite), "other/"),
 		"some-rooms": granting(clientv3.PermissionType(clientv3.PermReadWrite), namespace+"/instances/"),
 	})
-	works(t, open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"}))
+	backendtest.Works(t, open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"}))
 	for _, role := range []string{"reader", "writer", "elsewhere", "some-rooms"} {
 		refused(t, etcd.Options{URLs: store.URLs(), Username: role, Password: "secret-of-" + role}, ports.ErrPermission,
 			"etcd", "backend_config.username", "lacks a permission", "grant its role readwrite")
@@ -165,22 +146,5 @@ func TestPermissions(t *testing.T) {
 
 func TestSecretsAreMarked(t *testing.T) {
 	t.Parallel()
-	var secret []string
-	names := make(map[string]bool)
-	for _, o := range etcd.Schema() {
-		names[o.Name] = true
-		assert.NotEmpty(t, o.Doc, o.Name)
-		if o.Secret {
-			secret = append(secret, o.Name)
-		}
-	}
-	assert.Equal(t, []string{"password"}, secret)
-	text, err := json.Marshal(etcd.Options{})
-	require.NoError(t, err)
-	var fields map[string]any
-	require.NoError(t, json.Unmarshal(text, &fields))
-	for field := range fields {
-		assert.True(t, names[field], "the field %s is in the schema", field)
-	}
-	assert.Len(t, fields, len(names))
+	backendtest.Schema(t, etcd.Schema(), etcd.Options{}, "password")
 }

@@ -46,7 +46,7 @@ func (b *Backend) OpenSession(ctx context.Context, spec ports.SessionSpec) (port
 	if err := backendkit.CheckSession(spec); err != nil {
 		return ports.Session{}, fmt.Errorf("open a session: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return ports.Session{}, fmt.Errorf("open a session: %w", err)
 	}
 	for {
@@ -55,7 +55,7 @@ func (b *Backend) OpenSession(ctx context.Context, spec ports.SessionSpec) (port
 			continue // it ran out between two steps; what that means shows in the next attempt
 		}
 		if err != nil {
-			return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, b.closedOr(fail(err)))
+			return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, b.closing.Or(fail(err)))
 		}
 		return s, nil
 	}
@@ -150,7 +150,7 @@ func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]p
 	if err := backendkit.CheckBatch("sessions", len(ids)); err != nil {
 		return nil, fmt.Errorf("renew sessions: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("renew sessions: %w", err)
 	}
 	if len(ids) == 0 {
@@ -162,7 +162,7 @@ func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]p
 	}
 	granted, err := b.renewals.renew(ctx, leases)
 	if err != nil {
-		return nil, fmt.Errorf("renew sessions: %w", b.closedOr(err))
+		return nil, fmt.Errorf("renew sessions: %w", b.closing.Or(err))
 	}
 	results := make([]ports.RenewResult, len(ids))
 	for i, id := range ids {
@@ -174,11 +174,11 @@ func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]p
 // CloseSession implements ports.Sessions. The session's key goes first: from then on no Put
 // under it succeeds, so its records become fewer until none is left.
 func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return fmt.Errorf("close session %s: %w", id, err)
 	}
 	if err := b.closeSession(ctx, id); err != nil {
-		return fmt.Errorf("close session %s: %w", id, b.closedOr(fail(err)))
+		return fmt.Errorf("close session %s: %w", id, b.closing.Or(fail(err)))
 	}
 	return nil
 }

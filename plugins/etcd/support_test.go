@@ -3,15 +3,13 @@ package etcd_test
 // support_test.go: records, sessions and streams in few words.
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 
-	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
@@ -19,21 +17,11 @@ import (
 
 const namespace = "prism"
 
-// patience is how long a test waits for what has to come.
-const patience = time.Minute
-
-func within(t *testing.T) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 // open opens a backend for the time of a test. Where the options name no endpoint, it is the store.
 func open(t *testing.T, store *stores.Cluster, o etcd.Options) *etcd.Backend {
 	t.Helper()
 	o.URLs = store.URLs()
-	b, err := etcd.OpenWithoutAudits(within(t), o)
+	b, err := etcd.OpenWithoutAudits(backendtest.Within(t), o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	return b
@@ -42,82 +30,18 @@ func open(t *testing.T, store *stores.Cluster, o etcd.Options) *etcd.Backend {
 // raw is a client of the store itself, for a server without TLS. name is "" where it asks for no user.
 func raw(t *testing.T, store *stores.Cluster, name, password string) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: store.URLs(), Username: name, Password: password, Logger: zap.NewNop(), DialTimeout: patience})
+	client, err := clientv3.New(clientv3.Config{Endpoints: store.URLs(), Username: name, Password: password, Logger: zap.NewNop(), DialTimeout: backendtest.Patience})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = client.Close() }) // it says that its context was cancelled
 	return client
 }
 
-func session(t *testing.T, b ports.Backend, id ports.SessionID, ttl time.Duration) {
-	t.Helper()
-	_, err := b.OpenSession(within(t), ports.SessionSpec{ID: id, TTL: ttl, Host: "test"})
-	require.NoError(t, err)
-}
-
 // runOut ends a session now as etcd does when its TTL is over: by revoking the lease.
 func runOut(t *testing.T, client *clientv3.Client, id ports.SessionID) {
 	t.Helper()
-	resp, err := client.Get(within(t), namespace+"/sessions/"+string(id))
+	resp, err := client.Get(backendtest.Within(t), namespace+"/sessions/"+string(id))
 	require.NoError(t, err)
 	require.Len(t, resp.Kvs, 1)
-	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	_, err = client.Revoke(backendtest.Within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
 	require.NoError(t, err)
 }
-
-func record(id string, under ports.SessionID) ports.Record {
-	return ports.Record{
-		Key: core.Key{Service: "api", ID: id}, Generation: core.Generation{}.Next(), Session: under, Owner: "test", Body: []byte(`{"v":1}`),
-		State: core.State{Declared: core.DeclaredUp, Observed: core.ObservedUnknown},
-	}
-}
-
-func put(t *testing.T, b ports.Backend, rec ports.Record, replaces core.Generation) *ports.Record {
-	t.Helper()
-	res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: rec, Replaces: replaces}}})
-	require.NoError(t, err)
-	require.NoError(t, res[0].Err)
-	return res[0].Record
-}
-
-func remove(t *testing.T, b ports.Backend, rec *ports.Record) {
-	t.Helper()
-	res, err := b.Apply(within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseOperator}}})
-	require.NoError(t, err)
-	require.NoError(t, res[0].Err)
-}
-
-func get(t *testing.T, b ports.Backend, id string) ports.Found {
-	t.Helper()
-	found, err := b.Get(within(t), []core.Key{{Service: "api", ID: id}})
-	require.NoError(t, err)
-	return found[0]
-}
-
-func follow(t *testing.T, b ports.Backend, cursor core.Revision) ports.Watcher {
-	t.Helper()
-	w, err := b.Watch(within(t), ports.WatchRequest{Cursor: cursor, Follow: true})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = w.Close() }) // nothing is left to be learnt from it
-	return w
-}
-
-// until reads on to an event for which so is true, and returns all that came.
-func until(t *testing.T, w ports.Watcher, so func(ev ports.WatchEvent) bool) []ports.WatchEvent {
-	t.Helper()
-	ctx := within(t)
-	var events []ports.WatchEvent
-	for {
-		ev, err := w.Next(ctx)
-		require.NoError(t, err, "%+v", events)
-		events = append(events, ev)
-		if so(ev) {
-			return events
-		}
-	}
-}
-
-func is(kind ports.WatchKind) func(ev ports.WatchEvent) bool {
-	return func(ev ports.WatchEvent) bool { return ev.Kind == kind }
-}
-
-func last(events []ports.WatchEvent) ports.WatchEvent { return events[len(events)-1] }

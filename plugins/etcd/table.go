@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/client/v3"
@@ -27,31 +26,24 @@ const (
 
 // Apply implements ports.Records.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	results, err := backendkit.ApplyGuessing(ctx, table{b}, muts)
 	if err != nil {
-		return nil, b.closedOr(err)
+		return nil, b.closing.Or(err)
 	}
 	return results, nil
 }
 
 // Get implements ports.Records.
 func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
-	if err := backendkit.CheckBatch("keys", len(keys)); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
-	loaded, err := b.load(ctx, keys)
+	found, err := backendkit.Get(ctx, table{b}, keys)
 	if err != nil {
-		return nil, fmt.Errorf("get: %w", b.closedOr(err))
-	}
-	found := make([]ports.Found, len(keys))
-	for i, l := range loaded {
-		found[i] = l.Found
+		return nil, b.closing.Or(err)
 	}
 	return found, nil
 }
@@ -70,7 +62,7 @@ type table struct{ *Backend }
 // Load implements backendkit.Table.
 func (t table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendkit.Loaded, error) {
 	loaded := make([]backendkit.Loaded, len(wanted))
-	err := each((len(wanted)+loadAtOnce-1)/loadAtOnce, func(chunk int) error {
+	err := backendkit.Each((len(wanted)+loadAtOnce-1)/loadAtOnce, inFlight, func(chunk int) error {
 		from := chunk * loadAtOnce
 		to := min(from+loadAtOnce, len(wanted))
 		return t.loadSome(ctx, wanted[from:to], loaded[from:to])
@@ -159,7 +151,7 @@ func (a *answer) interpret(key core.Key, record, will *mvccpb.KeyValue) backendk
 // Commit implements backendkit.Table.
 func (t table) Commit(ctx context.Context, changes []backendkit.Change) []backendkit.Committed {
 	done := make([]backendkit.Committed, len(changes))
-	_ = each(len(changes), func(i int) error { // each has an error of its own
+	_ = backendkit.Each(len(changes), inFlight, func(i int) error { // each has an error of its own
 		done[i].Revision, done[i].Err = t.commit(ctx, changes[i])
 		return nil
 	})
@@ -198,7 +190,7 @@ func (t table) commit(ctx context.Context, c backendkit.Change) (core.Revision, 
 	case noLease(err):
 		return core.Revision{}, gone
 	case err != nil:
-		return core.Revision{}, fmt.Errorf("write %s: %w", c.Key, t.closedOr(fail(err)))
+		return core.Revision{}, fmt.Errorf("write %s: %w", c.Key, t.closing.Or(fail(err)))
 	case !resp.Succeeded && len(otherwise) > 0 && resp.Responses[0].GetResponseRange().Count == 0:
 		return core.Revision{}, gone
 	case !resp.Succeeded:
@@ -236,24 +228,4 @@ func (t table) writes(ctx context.Context, c backendkit.Change) (ops []clientv3.
 		Key: rec.Key, Generation: rec.Generation, Session: rec.Session, Cause: core.CauseExpired,
 	}}})
 	return append(ops, clientv3.OpPut(will, string(last))), 0, err
-}
-
-// each calls do for 0 to n-1, some at a time, and returns one of its errors.
-func each(n int, do func(i int) error) error {
-	var group sync.WaitGroup
-	errs, slots := make([]error, n), make(chan struct{}, inFlight)
-	for i := range n {
-		slots <- struct{}{}
-		group.Go(func() {
-			errs[i] = do(i)
-			<-slots
-		})
-	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

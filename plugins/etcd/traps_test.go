@@ -17,6 +17,8 @@ import (
 	"go.etcd.io/etcd/client/v3"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
+	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/etcd"
 	"github.com/marketprism/prism/ports"
@@ -27,30 +29,30 @@ func TestACursorBeforeACompactionIsReset(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	first := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	second := put(t, b, *first, first.Generation)
-	second = put(t, b, *second, second.Generation)
-	until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == second.Revision })
-	_, err := raw(t, store, "", "").Compact(within(t), int64(second.Revision.N))
+	backendtest.Session(t, b, "s", time.Hour)
+	first := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	second := backendtest.Put(t, b, *first, first.Generation)
+	second = backendtest.Put(t, b, *second, second.Generation)
+	backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == second.Revision })
+	_, err := raw(t, store, "", "").Compact(backendtest.Within(t), int64(second.Revision.N))
 	require.NoError(t, err)
 
 	// The stream that has passed goes on.
-	third := put(t, b, *second, second.Generation)
-	assert.Equal(t, third.Revision, last(until(t, w, is(ports.WatchPut))).Record.Revision)
+	third := backendtest.Put(t, b, *second, second.Generation)
+	assert.Equal(t, third.Revision, backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchPut))).Record.Revision)
 	// A cursor of before gets everything anew, in the same stream.
-	events := until(t, follow(t, b, first.Revision), is(ports.WatchSynced))
+	events := backendtest.Until(t, backendtest.Follow(t, b, first.Revision), backendtest.Is(ports.WatchSynced))
 	assert.Equal(t, ports.WatchReset, events[0].Kind)
 	assert.Contains(t, events[0].Reason, "compacted")
 	require.Len(t, events, 3)
 	assert.Equal(t, third, events[1].Record)
 	// A list from such a cursor, too.
-	list, err := b.Watch(within(t), ports.WatchRequest{Cursor: first.Revision})
+	list, err := b.Watch(backendtest.Within(t), ports.WatchRequest{Cursor: first.Revision})
 	require.NoError(t, err)
-	until(t, list, is(ports.WatchSynced))
-	_, err = list.Next(within(t))
+	backendtest.Until(t, list, backendtest.Is(ports.WatchSynced))
+	_, err = list.Next(backendtest.Within(t))
 	require.ErrorIs(t, err, io.EOF)
 }
 
@@ -60,10 +62,10 @@ func TestExpiryNeedsNobody(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", 6*time.Second)
-	rec := put(t, b, record("a", "s"), core.Generation{})
+	backendtest.Session(t, b, "s", 6*time.Second)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	require.NoError(t, b.Close())
-	for resp := range client.Watch(within(t), namespace+"/instances/api/a", clientv3.WithRev(int64(rec.Revision.N)+1)) {
+	for resp := range client.Watch(backendtest.Within(t), namespace+"/instances/api/a", clientv3.WithRev(int64(rec.Revision.N)+1)) {
 		require.NoError(t, resp.Err())
 		if len(resp.Events) > 0 {
 			require.Equal(t, mvccpb.Event_DELETE, resp.Events[0].Type)
@@ -73,25 +75,25 @@ func TestExpiryNeedsNobody(t *testing.T) {
 
 	b = open(t, store, etcd.Options{})
 	for range 2 {
-		tomb := get(t, b, "a").Tombstone
+		tomb := backendtest.Get(t, b, "a").Tombstone
 		require.NotNil(t, tomb)
 		assert.Equal(t, core.CauseExpired, tomb.Cause)
 		assert.Equal(t, rec.Generation, tomb.Generation)
 		assert.Equal(t, rec.Session, tomb.Session)
 		assert.True(t, tomb.Revision.After(rec.Revision))
-		require.NoError(t, b.Audit(within(t))) // and after that the same
+		require.NoError(t, b.Audit(backendtest.Within(t))) // and after that the same
 	}
-	_, err := b.OpenSession(within(t), ports.SessionSpec{ID: "s", TTL: time.Second})
+	_, err := b.OpenSession(backendtest.Within(t), ports.SessionSpec{ID: "s", TTL: time.Second})
 	require.ErrorIs(t, err, ports.ErrSessionGone)
-	session(t, b, "s2", time.Hour)
-	lower := record("a", "s2")
+	backendtest.Session(t, b, "s2", time.Hour)
+	lower := backendtest.Record("a", "s2")
 	lower.Generation = core.Generation{N: 0, Random: "Z"}
-	res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: lower}}})
+	res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Put: &ports.Put{Record: lower}}})
 	require.NoError(t, err)
 	require.ErrorIs(t, res[0].Err, ports.ErrConflict)
 	again := *rec
 	again.Session = "s2"
-	put(t, b, again, core.Generation{})
+	backendtest.Put(t, b, again, core.Generation{})
 }
 
 // What ran out is attached to leases that fade, what lives and what was deleted is left alone.
@@ -100,42 +102,42 @@ func TestOrphansFade(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
-	session(t, b, "lives", time.Hour)
-	session(t, b, "ends", time.Hour)
+	backendtest.Session(t, b, "lives", time.Hour)
+	backendtest.Session(t, b, "ends", time.Hour)
 	const each = 620 // more than a page
 	for from := 0; from < each; from += 100 {
 		var muts []ports.Mutation
 		for i := from; i < min(from+100, each); i++ {
-			ends, lives := record(fmt.Sprintf("%d-ends", i), "ends"), record(fmt.Sprintf("%d-lives", i), "lives")
+			ends, lives := backendtest.Record(fmt.Sprintf("%d-ends", i), "ends"), backendtest.Record(fmt.Sprintf("%d-lives", i), "lives")
 			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: ends}}, ports.Mutation{Put: &ports.Put{Record: lives}})
 		}
-		res, err := b.Apply(within(t), muts)
+		res, err := b.Apply(backendtest.Within(t), muts)
 		require.NoError(t, err)
 		for _, r := range res {
 			require.NoError(t, r.Err)
 		}
 	}
-	deleted := put(t, b, record("deleted", "lives"), core.Generation{})
-	remove(t, b, deleted)
-	w := follow(t, b, deleted.Revision)
+	deleted := backendtest.Put(t, b, backendtest.Record("deleted", "lives"), core.Generation{})
+	backendtest.Remove(t, b, deleted)
+	w := backendtest.Follow(t, b, deleted.Revision)
 	runOut(t, client, "ends")
 	gone := 0
-	until(t, w, func(ev ports.WatchEvent) bool {
+	backendtest.Until(t, w, func(ev ports.WatchEvent) bool {
 		if ev.Kind == ports.WatchDelete && ev.Tombstone.Cause == core.CauseExpired {
 			gone++
 		}
 		return gone == each
 	})
-	require.NoError(t, b.Audit(within(t)))
+	require.NoError(t, b.Audit(backendtest.Within(t)))
 
 	life := func(key string) (attached bool, left time.Duration) {
-		resp, err := client.Get(within(t), namespace+"/"+key)
+		resp, err := client.Get(backendtest.Within(t), namespace+"/"+key)
 		require.NoError(t, err)
 		require.Len(t, resp.Kvs, 1, key)
 		if resp.Kvs[0].Lease == 0 {
 			return false, 0
 		}
-		ttl, err := client.TimeToLive(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+		ttl, err := client.TimeToLive(backendtest.Within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
 		require.NoError(t, err)
 		return true, time.Duration(ttl.TTL) * time.Second
 	}
@@ -149,15 +151,15 @@ func TestOrphansFade(t *testing.T) {
 		assert.LessOrEqual(t, left, 2*want, key)
 	}
 	for range 2 {
-		leases, err := client.Leases(within(t))
+		leases, err := client.Leases(backendtest.Within(t))
 		require.NoError(t, err)
 		assert.Len(t, leases.Leases, 3, "one session, one lease for tombstones, one for ids")
-		require.NoError(t, open(t, store, etcd.Options{}).Audit(within(t))) // which finds nothing to do
+		require.NoError(t, open(t, store, etcd.Options{}).Audit(backendtest.Within(t))) // which finds nothing to do
 	}
 	// A record that comes back is not taken away by the lease of its tombstone.
-	back := record("deleted", "lives")
+	back := backendtest.Record("deleted", "lives")
 	back.Generation = deleted.Generation.Next()
-	put(t, b, back, core.Generation{})
+	backendtest.Put(t, b, back, core.Generation{})
 	attached, _ := life("wills/api/deleted")
 	assert.False(t, attached)
 }
@@ -167,7 +169,7 @@ func TestOneProcessAudits(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	elected := 0
 	for range 3 {
-		mine, err := open(t, store, etcd.Options{}).Elected(within(t), time.Hour)
+		mine, err := open(t, store, etcd.Options{}).Elected(backendtest.Within(t), time.Hour)
 		require.NoError(t, err)
 		if mine {
 			elected++
@@ -182,23 +184,23 @@ func TestALostLeaseOfTombstonesIsReplaced(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	remove(t, b, put(t, b, record("a", "s"), core.Generation{}))
-	resp, err := client.Get(within(t), namespace+"/instances/api/a")
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Remove(t, b, backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{}))
+	resp, err := client.Get(backendtest.Within(t), namespace+"/instances/api/a")
 	require.NoError(t, err)
-	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	_, err = client.Revoke(backendtest.Within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
 	require.NoError(t, err)
-	remove(t, b, put(t, b, record("b", "s"), core.Generation{}))
-	require.NotNil(t, get(t, b, "b").Tombstone)
-	require.NoError(t, b.CloseSession(within(t), "s"))
+	backendtest.Remove(t, b, backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{}))
+	require.NotNil(t, backendtest.Get(t, b, "b").Tombstone)
+	require.NoError(t, b.CloseSession(backendtest.Within(t), "s"))
 	// The same for that of ids.
-	resp, err = client.Get(within(t), namespace+"/opened/s")
+	resp, err = client.Get(backendtest.Within(t), namespace+"/opened/s")
 	require.NoError(t, err)
-	_, err = client.Revoke(within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
+	_, err = client.Revoke(backendtest.Within(t), clientv3.LeaseID(resp.Kvs[0].Lease))
 	require.NoError(t, err)
-	session(t, b, "t", time.Hour)
-	require.NoError(t, b.CloseSession(within(t), "t"))
-	_, err = b.OpenSession(within(t), ports.SessionSpec{ID: "t", TTL: time.Hour})
+	backendtest.Session(t, b, "t", time.Hour)
+	require.NoError(t, b.CloseSession(backendtest.Within(t), "t"))
+	_, err = b.OpenSession(backendtest.Within(t), ports.SessionSpec{ID: "t", TTL: time.Hour})
 	require.ErrorIs(t, err, ports.ErrSessionGone)
 }
 
@@ -207,13 +209,13 @@ func TestTheEndOfACorruptRecord(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	b := open(t, store, etcd.Options{})
-	w := follow(t, b, core.Revision{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	require.NoError(t, vandal{store}.Corrupt(within(t), namespace, rec.Key))
-	assert.Equal(t, rec.Key, last(until(t, w, is(ports.WatchSkipped))).Key)
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	require.NoError(t, ways.VandalOf(documents{store}).Corrupt(backendtest.Within(t), namespace, rec.Key))
+	assert.Equal(t, rec.Key, backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchSkipped))).Key)
 	runOut(t, raw(t, store, "", ""), "s")
-	tomb := last(until(t, w, is(ports.WatchDelete))).Tombstone
+	tomb := backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchDelete))).Tombstone
 	assert.Equal(t, rec.Generation, tomb.Generation)
 	assert.Equal(t, rec.Session, tomb.Session)
 	assert.Equal(t, core.CauseExpired, tomb.Cause)
@@ -225,18 +227,18 @@ func TestTheEndOfLargeRecords(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	b := open(t, store, etcd.Options{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	session(t, b, "s", time.Hour)
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
 	const records = 60
 	for i := range records {
-		rec := record(fmt.Sprint(i), "s")
+		rec := backendtest.Record(fmt.Sprint(i), "s")
 		rec.Body = []byte(`"` + strings.Repeat("x", ports.MaxBodyBytes-2) + `"`)
-		put(t, b, rec, core.Generation{})
+		backendtest.Put(t, b, rec, core.Generation{})
 	}
 	runOut(t, raw(t, store, "", ""), "s")
 	seen := make(map[core.Key]core.Cause)
-	until(t, w, func(ev ports.WatchEvent) bool {
+	backendtest.Until(t, w, func(ev ports.WatchEvent) bool {
 		if ev.Kind == ports.WatchDelete {
 			seen[ev.Tombstone.Key] = ev.Tombstone.Cause
 		}
@@ -254,33 +256,33 @@ func TestARestoredStoreHasANewEpoch(t *testing.T) {
 	dir := t.TempDir()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Dir: dir})
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	kept := put(t, b, record("kept", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
+	kept := backendtest.Put(t, b, backendtest.Record("kept", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 
-	require.NoError(t, store.Stop(within(t)))
+	require.NoError(t, store.Stop(backendtest.Within(t)))
 	found, err := filepath.Glob(filepath.Join(dir, "*", "node0", "data"))
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	backup := filepath.Join(dir, "backup")
 	require.NoError(t, os.CopyFS(backup, os.DirFS(found[0])))
-	require.NoError(t, store.Start(within(t)))
+	require.NoError(t, store.Start(backendtest.Within(t)))
 	for i := range 20 {
-		put(t, b, record(fmt.Sprintf("lost-%d", i), "s"), core.Generation{})
+		backendtest.Put(t, b, backendtest.Record(fmt.Sprintf("lost-%d", i), "s"), core.Generation{})
 	}
-	cursor := last(until(t, w, func(ev ports.WatchEvent) bool {
+	cursor := backendtest.Last(backendtest.Until(t, w, func(ev ports.WatchEvent) bool {
 		return ev.Kind == ports.WatchBookmark && ev.Cursor.N >= kept.Revision.N+20
 	})).Cursor
 
-	require.NoError(t, store.Stop(within(t)))
+	require.NoError(t, store.Stop(backendtest.Within(t)))
 	require.NoError(t, os.RemoveAll(found[0]))
 	require.NoError(t, os.CopyFS(found[0], os.DirFS(backup)))
 	require.NoError(t, os.Chmod(found[0], 0o700))
-	require.NoError(t, store.Start(within(t)))
+	require.NoError(t, store.Start(backendtest.Within(t)))
 
-	events := until(t, w, is(ports.WatchSynced))
-	synced := last(events)
+	events := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	synced := backendtest.Last(events)
 	assert.NotEqual(t, cursor.Epoch, synced.Cursor.Epoch)
 	var records []string
 	reset := false
@@ -292,9 +294,9 @@ func TestARestoredStoreHasANewEpoch(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{"kept"}, records)
-	assert.Equal(t, synced.Cursor.Epoch, get(t, b, "kept").Record.Revision.Epoch)
+	assert.Equal(t, synced.Cursor.Epoch, backendtest.Get(t, b, "kept").Record.Revision.Epoch)
 	// Another process that held the old cursor learns it too.
-	other := until(t, follow(t, open(t, store, etcd.Options{}), cursor), is(ports.WatchSynced))
+	other := backendtest.Until(t, backendtest.Follow(t, open(t, store, etcd.Options{}), cursor), backendtest.Is(ports.WatchSynced))
 	assert.Equal(t, ports.WatchReset, other[0].Kind)
 }
 
@@ -304,15 +306,15 @@ func TestDataOfAnotherClusterHasANewEpoch(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	old := put(t, b, record("a", "s"), core.Generation{}).Revision.Epoch
+	backendtest.Session(t, b, "s", time.Hour)
+	old := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{}).Revision.Epoch
 	require.NoError(t, b.Close())
-	_, err := client.Put(within(t), namespace+"/epoch", fmt.Sprintf(`{"v":1,"epoch":%q,"cluster":"abc"}`, old))
+	_, err := client.Put(backendtest.Within(t), namespace+"/epoch", fmt.Sprintf(`{"v":1,"epoch":%q,"cluster":"abc"}`, old))
 	require.NoError(t, err)
 	b, other := open(t, store, etcd.Options{}), open(t, store, etcd.Options{})
-	epoch := get(t, b, "a").Record.Revision.Epoch
+	epoch := backendtest.Get(t, b, "a").Record.Revision.Epoch
 	assert.NotEqual(t, old, epoch)
-	assert.Equal(t, epoch, get(t, other, "a").Record.Revision.Epoch, "the same for all")
+	assert.Equal(t, epoch, backendtest.Get(t, other, "a").Record.Revision.Epoch, "the same for all")
 }
 
 // One of three hangs, with its connections open: what can be asked of another is.
@@ -320,46 +322,46 @@ func TestAMemberThatHangs(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Nodes: 3})
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, rec.Revision)
-	until(t, w, is(ports.WatchSynced))
-	leader, err := store.Leader(within(t))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, rec.Revision)
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	leader, err := store.Leader(backendtest.Within(t))
 	require.NoError(t, err)
 	require.NoError(t, store.PauseNode((leader+1)%3))
 	for range 6 { // some of them go to the one that hangs
-		assert.Equal(t, rec, get(t, b, "a").Record)
-		renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+		assert.Equal(t, rec, backendtest.Get(t, b, "a").Record)
+		renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 		require.NoError(t, err)
 		assert.False(t, renewed[0].Gone)
 	}
-	until(t, w, is(ports.WatchBookmark))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
 }
 
 // A key that is none of a record's is reported, and hides nothing.
 func TestAKeyThatIsNoRecord(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
-	b, err := overTheWire(store).Open(within(t), namespace)
+	b, err := overTheWire(store).Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	session(t, b, "s", time.Hour)
-	put(t, b, record("a", "s"), core.Generation{})
-	_, err = raw(t, store, "", "").Put(within(t), namespace+"/instances/api/b/c", "x")
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	_, err = raw(t, store, "", "").Put(backendtest.Within(t), namespace+"/instances/api/b/c", "x")
 	require.NoError(t, err)
-	w := follow(t, b, core.Revision{})
+	w := backendtest.Follow(t, b, core.Revision{})
 	var kinds []ports.WatchKind
-	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+	for _, ev := range backendtest.Until(t, w, backendtest.Is(ports.WatchSynced)) {
 		kinds = append(kinds, ev.Kind)
 		if ev.Kind == ports.WatchSkipped {
 			assert.Contains(t, ev.Reason, "prism/instances/api/b/c")
 		}
 	}
 	assert.ElementsMatch(t, []ports.WatchKind{ports.WatchReset, ports.WatchPut, ports.WatchSkipped, ports.WatchSynced}, kinds)
-	_, err = raw(t, store, "", "").Delete(within(t), namespace+"/instances/api/b/c")
+	_, err = raw(t, store, "", "").Delete(backendtest.Within(t), namespace+"/instances/api/b/c")
 	require.NoError(t, err)
-	last := put(t, b, record("z", "s"), core.Generation{})
-	for _, ev := range until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == last.Revision }) {
+	last := backendtest.Put(t, b, backendtest.Record("z", "s"), core.Generation{})
+	for _, ev := range backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == last.Revision }) {
 		assert.NotEqual(t, ports.WatchDelete, ev.Kind)
 	}
 }
@@ -369,12 +371,12 @@ func TestCloseEndsCallsThatWait(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	b := open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	require.NoError(t, store.Pause())
-	ctx := within(t)
+	ctx := backendtest.Within(t)
 	calls := map[string]func() error{
 		"RenewSessions": func() error { _, err := b.RenewSessions(ctx, []ports.SessionID{"s"}); return err },
 		"OpenSession":   func() error { _, err := b.OpenSession(ctx, ports.SessionSpec{ID: "t", TTL: time.Hour}); return err },
@@ -409,7 +411,7 @@ func TestCloseEndsCallsThatWait(t *testing.T) {
 		a := <-ended
 		require.ErrorIs(t, a.err, ports.ErrClosed, a.what)
 	}
-	assert.Less(t, time.Since(start), patience/2)
+	assert.Less(t, time.Since(start), backendtest.Patience/2)
 	require.NoError(t, store.Resume())
 }
 
@@ -421,25 +423,25 @@ func TestAWipedStoreThatHasCaughtUp(t *testing.T) {
 	proxy, err := stores.NewProxy(store.Addresses()[0])
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
-	b, err := etcd.OpenWithoutAudits(within(t), etcd.Options{URL: "http://" + proxy.Address()})
+	b, err := etcd.OpenWithoutAudits(backendtest.Within(t), etcd.Options{URL: "http://" + proxy.Address()})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("old", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchBookmark))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("old", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
 
 	require.NoError(t, proxy.Set(stores.Refused))
-	require.NoError(t, store.Wipe(within(t)))
+	require.NoError(t, store.Wipe(backendtest.Within(t)))
 	other := open(t, store, etcd.Options{})
-	session(t, other, "t", time.Hour)
+	backendtest.Session(t, other, "t", time.Hour)
 	const records = 50
 	for i := range records {
-		require.NotEqual(t, rec.Revision.Epoch, put(t, other, record(fmt.Sprint(i), "t"), core.Generation{}).Revision.Epoch)
+		require.NotEqual(t, rec.Revision.Epoch, backendtest.Put(t, other, backendtest.Record(fmt.Sprint(i), "t"), core.Generation{}).Revision.Epoch)
 	}
 	require.NoError(t, proxy.Set(stores.Joined))
 	reset, puts := false, 0
-	for _, ev := range until(t, w, is(ports.WatchSynced)) {
+	for _, ev := range backendtest.Until(t, w, backendtest.Is(ports.WatchSynced)) {
 		reset = reset || ev.Kind == ports.WatchReset
 		if ev.Kind == ports.WatchPut {
 			puts++
@@ -455,26 +457,28 @@ func TestWritesAreConditional(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Fast: true})
 	client := raw(t, store, "", "")
 	b, other := open(t, store, etcd.Options{}), open(t, store, etcd.Options{})
-	session(t, b, "s", time.Hour)
-	session(t, b, "t", time.Hour)
-	require.NoError(t, b.CommitAfter(within(t), record("nothing", "s"), func() {}))
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Session(t, b, "t", time.Hour)
+	require.NoError(t, b.CommitAfter(backendtest.Within(t), backendtest.Record("nothing", "s"), func() {}))
 	for what, between := range map[string]func(id string){
-		"a record":                        func(id string) { put(t, other, record(id, "t"), core.Generation{}) },
-		"a record that was deleted again": func(id string) { remove(t, other, put(t, other, record(id, "t"), core.Generation{})) },
+		"a record": func(id string) { backendtest.Put(t, other, backendtest.Record(id, "t"), core.Generation{}) },
+		"a record that was deleted again": func(id string) {
+			backendtest.Remove(t, other, backendtest.Put(t, other, backendtest.Record(id, "t"), core.Generation{}))
+		},
 		"a record that ran out": func(id string) {
-			session(t, other, ports.SessionID("s-"+id), time.Hour)
-			put(t, other, record(id, ports.SessionID("s-"+id)), core.Generation{})
-			_, err := client.Delete(within(t), recordKey(namespace, core.Key{Service: "api", ID: id})) // as the end of its lease does
+			backendtest.Session(t, other, ports.SessionID("s-"+id), time.Hour)
+			backendtest.Put(t, other, backendtest.Record(id, ports.SessionID("s-"+id)), core.Generation{})
+			_, err := client.Delete(backendtest.Within(t), recordKey(namespace, core.Key{Service: "api", ID: id})) // as the end of its lease does
 			require.NoError(t, err)
 		},
 		"another epoch": func(string) {
-			_, err := client.Put(within(t), namespace+"/epoch", `{"v":1,"epoch":"another","cluster":"1"}`)
+			_, err := client.Put(backendtest.Within(t), namespace+"/epoch", `{"v":1,"epoch":"another","cluster":"1"}`)
 			require.NoError(t, err)
 		},
 	} {
 		id := strings.ReplaceAll(what, " ", "-")
-		require.ErrorIs(t, b.CommitAfter(within(t), record(id, "s"), func() { between(id) }), backendkit.ErrStale, what)
+		require.ErrorIs(t, b.CommitAfter(backendtest.Within(t), backendtest.Record(id, "s"), func() { between(id) }), backendkit.ErrStale, what)
 	}
-	err := b.CommitAfter(within(t), record("closed", "s"), func() { require.NoError(t, other.CloseSession(within(t), "s")) })
+	err := b.CommitAfter(backendtest.Within(t), backendtest.Record("closed", "s"), func() { require.NoError(t, other.CloseSession(backendtest.Within(t), "s")) })
 	require.ErrorIs(t, err, ports.ErrSessionGone)
 }

@@ -48,7 +48,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	if err := backendkit.CheckWatch(req); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	services := slices.Clone(req.Services)
@@ -56,7 +56,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	w := &watch{backend: b, services: slices.Compact(services), follow: req.Follow}
 	a, err := b.read(ctx, w.span().get(clientv3.WithKeysOnly(), clientv3.WithLimit(1)))
 	if err != nil {
-		return nil, fmt.Errorf("watch: %w", b.closedOr(err))
+		return nil, fmt.Errorf("watch: %w", b.closing.Or(err))
 	}
 	reset := ""
 	switch {

@@ -5,18 +5,14 @@ package memory_test
 
 import (
 	"context"
-	"encoding/json"
-	"flag"
-	"fmt"
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/marketprism/prism/adapters/pluginrpc"
 	"github.com/marketprism/prism/conformance"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/plugins/memory"
 	"github.com/marketprism/prism/ports"
@@ -26,19 +22,7 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	built, remove, err := ways.Build("./cmd/prism-backend-memory")
-	if err == nil {
-		err = flag.Set("test.parallel", "12") // the cases wait more than they work; the command line wins
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = built
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		remove()
-		os.Exit(code)
-	}))
+	backendtest.Main(m, "./cmd/prism-backend-memory", &binary, 12)
 }
 
 // Pinned: a backend that claims less is asked for less.
@@ -74,17 +58,7 @@ func inProcess() conformance.Harness {
 }
 
 func overTheWire() conformance.Harness {
-	info := memory.Info()
-	return ways.WithVandal(ways.OverTheWire(pluginrpc.Plugin{
-		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits,
-		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
-			var o memory.Options
-			if err := pluginrpc.DecodeOptions(options, &o); err != nil {
-				return nil, err
-			}
-			return memory.Open(ctx, o)
-		},
-	}, nil), ways.NoDocuments{})
+	return ways.WithVandal(ways.OverTheWire(pluginrpc.PluginOf(memory.Info(), nil, memory.Open), nil), ways.NoDocuments{})
 }
 
 // launched has a store that can be broken: it is the plugin's process.

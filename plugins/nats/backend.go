@@ -70,8 +70,7 @@ type Backend struct {
 	pumpProblem atomic.Pointer[error]              // why it last did
 
 	feeds   backendkit.Feeds
-	closing chan struct{} // closed by Close
-	once    sync.Once
+	closing *backendkit.Closing
 	stop    context.CancelFunc // ends what runs
 	running sync.WaitGroup
 }
@@ -110,7 +109,7 @@ func open(ctx context.Context, o Options) (*Backend, error) {
 	living, stop := context.WithCancel(context.Background())
 	b := &Backend{
 		names: s.names, remote: &remote{conn: conn, js: js, names: s.names, replicas: s.replicas}, log: log,
-		mirror: newMirror(), closing: make(chan struct{}), stop: stop,
+		mirror: newMirror(), closing: backendkit.NewClosing("NATS"), stop: stop,
 	}
 	b.running.Go(func() { b.pump(living) })
 	b.running.Go(func() { b.prove(living) })
@@ -158,11 +157,11 @@ func (b *Backend) Info() ports.Info { return Info() }
 func (b *Backend) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
 	if err := b.writable(ctx); err != nil {
-		return fmt.Errorf("health: %w", b.closedOr(err))
+		return fmt.Errorf("health: %w", b.closing.Or(err))
 	}
 	return nil
 }
@@ -180,32 +179,11 @@ func (b *Backend) writable(ctx context.Context) error {
 
 // Close implements ports.Backend.
 func (b *Backend) Close() error {
-	b.once.Do(func() {
-		close(b.closing)
+	b.closing.Close(func() {
 		b.stop()
 		b.feeds.Close()
 		b.running.Wait()
 		b.remote.conn.close()
 	})
 	return nil
-}
-
-// enter refuses an operation whose context has ended, or that comes after Close.
-func (b *Backend) enter(ctx context.Context) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the NATS backend is %w", ports.ErrClosed)
-	default:
-		return ctx.Err()
-	}
-}
-
-// closedOr is an error of an operation, unless that was cut short by Close.
-func (b *Backend) closedOr(err error) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the NATS backend is %w", ports.ErrClosed)
-	default:
-		return err
-	}
 }

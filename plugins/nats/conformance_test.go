@@ -5,8 +5,6 @@ package nats_test
 import (
 	"context"
 	"crypto/rand"
-	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -66,62 +64,18 @@ func options(store *stores.Cluster, replicas int) ways.Options {
 func inProcess(store *stores.Cluster) conformance.Harness {
 	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
 		return prismnats.Open(ctx, prismnats.Options{Namespace: namespace, URL: url(store)})
-	}), vandal{store})
+	}), ways.VandalOf(documents{store}))
 }
 
 func overTheWire(store *stores.Cluster) conformance.Harness {
-	return ways.WithVandal(ways.OverTheWire(prismnats.Plugin(), options(store, 1)), vandal{store})
+	return ways.WithVandal(ways.OverTheWire(prismnats.Plugin(), options(store, 1)), ways.VandalOf(documents{store}))
 }
 
 func launched(t *testing.T, store *stores.Cluster, replicas int) conformance.Harness {
 	t.Helper()
-	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "nats", options(store, replicas)), &faults{store: store}), vandal{store})
-}
-
-// faults breaks the servers. It implements conformance.Faults.
-type faults struct {
-	store  *stores.Cluster
-	leader int // the node that was taken
-	broken conformance.Fault
-}
-
-func (f *faults) CanInflict(conformance.Fault) bool { return true }
-
-func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) (err error) {
-	f.broken = fault
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Stop(ctx)
-	case conformance.FaultPause:
-		return f.store.Pause()
-	case conformance.FaultCut:
-		return f.store.Cut(stores.Blackholed)
-	case conformance.FaultWipe:
-		return f.store.Wipe(ctx)
-	case conformance.FaultLeader:
-		if f.leader, err = f.store.StreamLeader(ctx, streamInUse(ctx, f.store)); err != nil {
-			return err
-		}
-		return f.store.KillNode(f.leader)
-	}
-	return fmt.Errorf("the fault %q is not known", fault)
-}
-
-func (f *faults) Mend(ctx context.Context) error {
-	fault := f.broken
-	f.broken = ""
-	switch fault {
-	case conformance.FaultStop:
-		return f.store.Start(ctx)
-	case conformance.FaultPause:
-		return f.store.Resume()
-	case conformance.FaultCut:
-		return f.store.Mend()
-	case conformance.FaultLeader:
-		return f.store.StartNode(ctx, f.leader)
-	case conformance.FaultWipe:
-	}
-	return nil
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "nats", options(store, replicas)), ways.BreakServers(store, func(ctx context.Context) (int, error) {
+		return store.StreamLeader(ctx, streamInUse(ctx, store))
+	})), ways.VandalOf(documents{store}))
 }
 
 // streamInUse is the one that was written last: faults are inflicted while one case runs.
@@ -153,8 +107,8 @@ func admin(store *stores.Cluster, do func(js jetstream.JetStream) error) error {
 	return do(js)
 }
 
-// vandal writes into NATS past the backend. It implements conformance.Vandal.
-type vandal struct{ store *stores.Cluster }
+// documents are the records in NATS. It implements ways.Documents.
+type documents struct{ store *stores.Cluster }
 
 func token(name string) string { return strings.ReplaceAll(name, ".", "=2E") }
 
@@ -162,8 +116,8 @@ func recordSubject(namespace string, k core.Key) string {
 	return "prism." + token(namespace) + ".r." + token(k.Service) + "." + token(k.ID)
 }
 
-func (v vandal) document(ctx context.Context, namespace string, k core.Key) (all map[string]json.RawMessage, err error) {
-	err = admin(v.store, func(js jetstream.JetStream) error {
+func (d documents) Read(ctx context.Context, namespace string, k core.Key) (document []byte, err error) {
+	err = admin(d.store, func(js jetstream.JetStream) error {
 		stream, err := js.Stream(ctx, "PRISM_"+token(namespace))
 		if err != nil {
 			return err
@@ -172,36 +126,15 @@ func (v vandal) document(ctx context.Context, namespace string, k core.Key) (all
 		if err != nil {
 			return err
 		}
-		return json.Unmarshal(msg.Data, &all)
+		document = msg.Data
+		return nil
 	})
-	return all, err
+	return document, err
 }
 
-func (v vandal) write(ctx context.Context, namespace string, k core.Key, data []byte) error {
-	return admin(v.store, func(js jetstream.JetStream) error {
-		_, err := js.Publish(ctx, recordSubject(namespace, k), data, jetstream.WithMsgID(rand.Text()))
+func (d documents) Write(ctx context.Context, namespace string, k core.Key, document []byte) error {
+	return admin(d.store, func(js jetstream.JetStream) error {
+		_, err := js.Publish(ctx, recordSubject(namespace, k), document, jetstream.WithMsgID(rand.Text()))
 		return err
 	})
-}
-
-func (v vandal) Corrupt(ctx context.Context, namespace string, k core.Key) error {
-	return v.write(ctx, namespace, k, []byte("\x00 no record"))
-}
-
-func (v vandal) AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
-	all, err := v.document(ctx, namespace, k)
-	if err != nil {
-		return err
-	}
-	all[field] = value
-	doc, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	return v.write(ctx, namespace, k, doc)
-}
-
-func (v vandal) Field(ctx context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
-	all, err := v.document(ctx, namespace, k)
-	return all[field], err
 }

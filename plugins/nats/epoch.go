@@ -58,7 +58,7 @@ func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*messa
 	all := append([]string{b.names.epoch()}, subjects...)
 	got := make([]*message, len(all))
 	for range maxEpochRounds {
-		err := each(len(all), func(i int) (err error) {
+		err := backendkit.Each(len(all), inFlight, func(i int) (err error) {
 			got[i], err = b.remote.get(ctx, all[i])
 			return err
 		})

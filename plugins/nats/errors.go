@@ -47,16 +47,14 @@ var errStreamGone = errors.New("the stream is gone")
 
 // fail turns an error of the client into one that wraps exactly one sentinel.
 func fail(err error) error {
-	if hasSentinel(err) {
+	if backendkit.HasSentinel(err) {
 		return err
 	}
 	if sentence, as := known(err); as != nil {
 		return fmt.Errorf("nats: %s: %w", sentence, as)
 	}
-	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, ended) {
-			return fmt.Errorf("nats did not answer before the call ended; look at %s if it never does: %w: %w", backendkit.OptionField("url"), ports.ErrUnavailable, ended)
-		}
+	if late := backendkit.Unanswered("nats", err); late != nil {
+		return late
 	}
 	return fmt.Errorf("nats: %s; look at %s: %w", strings.TrimPrefix(err.Error(), "nats: "), backendkit.OptionField("url"), ports.ErrUnavailable)
 }
@@ -103,19 +101,6 @@ func violated(err error) string {
 		return "see the server's log"
 	}
 	return words
-}
-
-// hasSentinel reports whether an error, which may be nil, is one of the contract's.
-func hasSentinel(err error) bool {
-	for _, s := range []error{
-		ports.ErrInvalid, ports.ErrNotFound, ports.ErrConflict, ports.ErrUnsupported, ports.ErrUnavailable, ports.ErrPermission,
-		ports.ErrTooLarge, ports.ErrClosed, ports.ErrSessionGone, ports.ErrContention,
-	} {
-		if errors.Is(err, s) {
-			return true
-		}
-	}
-	return false
 }
 
 // isStale reports whether a publish was refused because another message stands at its subject.

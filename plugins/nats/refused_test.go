@@ -19,54 +19,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	prismnats "github.com/marketprism/prism/plugins/nats"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
 
-// tooLong is more than Open takes, on a machine that does other things too.
-const tooLong = 15 * time.Second
-
 // refused asks that Open fails in time, with one sentinel and with words in its sentence; with
 // a nil sentinel, that it does not.
 func refused(t *testing.T, o prismnats.Options, sentinel error, words ...string) {
 	t.Helper()
-	began := time.Now()
-	b, err := prismnats.Open(within(t), o)
-	if b != nil {
-		require.NoError(t, b.Close())
-	}
-	if sentinel == nil {
-		require.NoError(t, err)
-		return
-	}
-	said(t, err, sentinel, append(words, "NATS")...)
-	assert.Less(t, time.Since(began), tooLong)
-}
-
-func said(t *testing.T, err, sentinel error, words ...string) {
-	t.Helper()
-	require.ErrorIs(t, err, sentinel)
-	for _, other := range []error{ports.ErrInvalid, ports.ErrUnavailable, ports.ErrPermission, ports.ErrUnsupported, ports.ErrTooLarge, ports.ErrClosed} {
-		if other != sentinel { //nolint:errorlint // The sentinels themselves.
-			require.NotErrorIs(t, err, other)
-		}
-	}
-	for _, word := range words {
-		assert.Contains(t, err.Error(), word)
-	}
-	assert.NotContains(t, err.Error(), "secret")
-	assert.NotContains(t, err.Error(), "\n")
-}
-
-// nowhere is an address where nothing listens.
-func nowhere(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return "nats://" + l.Addr().String()
+	backendtest.Refused(t, prismnats.Open, o, sentinel, append(words, "NATS")...)
 }
 
 func TestOptionsThatAreWrong(t *testing.T) {
@@ -104,7 +68,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 
 func TestServersThatCannotBeReached(t *testing.T) {
 	t.Parallel()
-	dead := nowhere(t)
+	dead := "nats://" + backendtest.Nowhere(t)
 	refused(t, prismnats.Options{URL: dead}, ports.ErrUnavailable, "backend_config.url", dead, "is NATS running there?")
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	refused(t, prismnats.Options{URL: dead + "," + url(store)}, nil)
@@ -228,17 +192,17 @@ func TestStreamsThatAreNotOurs(t *testing.T) {
 		// The backend that made the stream goes first, or it would make it anew.
 		t.Run(namespace, func(t *testing.T) {
 			refused(t, prismnats.Options{URL: url(store), Namespace: namespace}, nil)
-			stream, err := js.Stream(within(t), "PRISM_"+namespace)
+			stream, err := js.Stream(backendtest.Within(t), "PRISM_"+namespace)
 			require.NoError(t, err)
 			config := stream.CachedInfo().Config
-			require.NoError(t, js.DeleteStream(within(t), config.Name))
+			require.NoError(t, js.DeleteStream(backendtest.Within(t), config.Name))
 			tt.change(&config)
-			_, err = js.CreateStream(within(t), config)
+			_, err = js.CreateStream(backendtest.Within(t), config)
 			require.NoError(t, err)
 			refused(t, prismnats.Options{URL: url(store), Namespace: namespace}, ports.ErrInvalid, append(tt.words, "backend_config.namespace", "PRISM_"+namespace)...)
 		})
 	}
-	_, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"prism.taken.>"}})
+	_, err := js.CreateStream(backendtest.Within(t), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"prism.taken.>"}})
 	require.NoError(t, err)
 	refused(t, prismnats.Options{URL: url(store), Namespace: "taken"}, ports.ErrInvalid, "another stream", "backend_config.namespace")
 }
@@ -247,18 +211,18 @@ func TestAFullStore(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{DataLimit: 1 << 20})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	first := put(t, b, record("a", "s"), core.Generation{})
+	backendtest.Session(t, b, "s", time.Hour)
+	first := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	words := []string{"nats", "storage is used up", "takes no writes", "max_file_store"}
 	var full error
 	for i := 0; full == nil; i++ {
 		require.Less(t, i, 1000)
-		rec := record(fmt.Sprintf("big-%d", i), "s")
+		rec := backendtest.Record(fmt.Sprintf("big-%d", i), "s")
 		rec.Body = []byte(`"` + strings.Repeat("x", 50_000) + `"`)
-		res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: rec}}})
+		res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Put: &ports.Put{Record: rec}}})
 		require.NoError(t, err)
 		full = res[0].Err
 	}
-	said(t, full, ports.ErrUnavailable, words...)
-	assert.Equal(t, first, get(t, b, "a").Record, "what is there can be read")
+	backendtest.Said(t, full, ports.ErrUnavailable, words...)
+	assert.Equal(t, first, backendtest.Get(t, b, "a").Record, "what is there can be read")
 }

@@ -165,7 +165,7 @@ func (r *remote) ask(ctx context.Context, subject string, request func(ctx conte
 		if ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || pause(ctx, attemptPause)) {
 			continue
 		}
-		if cause := context.Cause(ctx); hasSentinel(cause) {
+		if cause := context.Cause(ctx); backendkit.HasSentinel(cause) {
 			return cause
 		}
 		if last != nil {
@@ -198,7 +198,7 @@ func (r *remote) handle(ctx context.Context) (jetstream.Stream, error) {
 	ctx, done := r.conn.watching(ctx, r.infoSubject())
 	defer done()
 	stream, err := r.js.Stream(ctx, r.names.stream)
-	if cause := context.Cause(ctx); err != nil && hasSentinel(cause) {
+	if cause := context.Cause(ctx); err != nil && backendkit.HasSentinel(cause) {
 		return nil, cause
 	}
 	if err != nil {
@@ -233,27 +233,4 @@ func (r *remote) create(ctx context.Context) error {
 		_, err = r.handle(ctx)
 		return err
 	})
-}
-
-// each calls do for 0 to n-1, some at a time, and returns one of its errors.
-func each(n int, do func(i int) error) error {
-	if n == 1 {
-		return do(0)
-	}
-	var group sync.WaitGroup
-	errs, slots := make([]error, n), make(chan struct{}, inFlight)
-	for i := range n {
-		slots <- struct{}{}
-		group.Go(func() {
-			errs[i] = do(i)
-			<-slots
-		})
-	}
-	group.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,43 +3,21 @@ package nats_test
 // secured_test.go: every credential and TLS option against a server that asks for it.
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
-	"github.com/marketprism/prism/core"
 	prismnats "github.com/marketprism/prism/plugins/nats"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
-
-// works uses every part of a backend.
-func works(t *testing.T, b ports.Backend) {
-	t.Helper()
-	require.NoError(t, b.Health(within(t)))
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	unique := core.Generation{}.Next().Random
-	id := ports.SessionID("s-" + unique)
-	session(t, b, id, time.Hour)
-	renewed, err := b.RenewSessions(within(t), []ports.SessionID{id})
-	require.NoError(t, err)
-	require.False(t, renewed[0].Gone)
-	rec := put(t, b, record("works-"+unique, id), core.Generation{})
-	put(t, b, *rec, rec.Generation)
-	require.NoError(t, b.CloseSession(within(t), id))
-	until(t, w, is(ports.WatchDelete))
-	until(t, w, is(ports.WatchBookmark))
-}
 
 func serverCA(s *stores.Cluster) backendkit.TLS { return backendkit.TLS{CAFile: s.Certificates.CA} }
 
@@ -81,7 +59,7 @@ func TestSecuredServers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := stores.ForTest(t, stores.NATS, tt.options)
-			works(t, open(t, store, tt.with(store)))
+			backendtest.Works(t, open(t, store, tt.with(store)))
 		})
 	}
 }
@@ -96,10 +74,10 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 			"ca_file": store.Certificates.CA, "cert_file": store.Certificates.Cert, "key_file": store.Certificates.Key, "server_name": "localhost",
 		}
 	})
-	b, err := h.Open(within(t), namespace)
+	b, err := h.Open(backendtest.Within(t), namespace)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	works(t, b)
+	backendtest.Works(t, b)
 }
 
 // configured starts a server with more configuration than the stores have options for.
@@ -131,7 +109,7 @@ func TestPermissions(t *testing.T) {
 	}
 	users += "\n" + user("deaf", publish, "other.>")
 	store := configured(t, "authorization: {users: [\n"+users+"\n]}")
-	works(t, open(t, store, prismnats.Options{User: "enough", Password: "secret-of-enough"}))
+	backendtest.Works(t, open(t, store, prismnats.Options{User: "enough", Password: "secret-of-enough"}))
 	for i, subject := range publish {
 		if i == 1 || i == needed {
 			continue // the stream is there
@@ -147,22 +125,5 @@ func TestPermissions(t *testing.T) {
 
 func TestSecretsAreMarked(t *testing.T) {
 	t.Parallel()
-	var secret []string
-	names := make(map[string]bool)
-	for _, o := range prismnats.Schema() {
-		names[o.Name] = true
-		assert.NotEmpty(t, o.Doc, o.Name)
-		if o.Secret {
-			secret = append(secret, o.Name)
-		}
-	}
-	assert.Equal(t, []string{"password", "token"}, secret)
-	text, err := json.Marshal(prismnats.Options{})
-	require.NoError(t, err)
-	var fields map[string]any
-	require.NoError(t, json.Unmarshal(text, &fields))
-	for field := range fields {
-		assert.True(t, names[field], "the field %s is in the schema", field)
-	}
-	assert.Len(t, fields, len(names))
+	backendtest.Schema(t, prismnats.Schema(), prismnats.Options{}, "password", "token")
 }

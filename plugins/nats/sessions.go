@@ -96,12 +96,12 @@ func (b *Backend) OpenSession(ctx context.Context, spec ports.SessionSpec) (port
 	if err := backendkit.CheckSession(spec); err != nil {
 		return ports.Session{}, fmt.Errorf("open a session: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return ports.Session{}, fmt.Errorf("open a session: %w", err)
 	}
 	granted, err := b.openSession(ctx, spec)
 	if err != nil {
-		return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, b.closedOr(err))
+		return ports.Session{}, fmt.Errorf("open session %s: %w", spec.ID, b.closing.Or(err))
 	}
 	return ports.Session{ID: spec.ID, TTL: granted}, nil
 }
@@ -149,20 +149,20 @@ func (b *Backend) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]p
 	if err := backendkit.CheckBatch("sessions", len(ids)); err != nil {
 		return nil, fmt.Errorf("renew sessions: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("renew sessions: %w", err)
 	}
 	if len(ids) == 0 {
 		return nil, nil
 	}
 	results := make([]ports.RenewResult, len(ids))
-	err := each(len(ids), func(i int) error {
+	err := backendkit.Each(len(ids), inFlight, func(i int) error {
 		granted, err := b.renew(ctx, ids[i])
 		results[i] = ports.RenewResult{ID: ids[i], TTL: granted, Gone: granted == 0}
 		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("renew sessions: %w", b.closedOr(err))
+		return nil, fmt.Errorf("renew sessions: %w", b.closing.Or(err))
 	}
 	return results, nil
 }
@@ -226,14 +226,14 @@ func (b *Backend) renew(ctx context.Context, id ports.SessionID) (time.Duration,
 // CloseSession implements ports.Sessions. First the session's message says that it is closed: no
 // Put that reads it from then on goes through. Then its records go, until none is left.
 func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return fmt.Errorf("close session %s: %w", id, err)
 	}
 	if !openable(id) {
 		return nil
 	}
 	if err := b.closeSession(ctx, id); err != nil {
-		return fmt.Errorf("close session %s: %w", id, b.closedOr(err))
+		return fmt.Errorf("close session %s: %w", id, b.closing.Or(err))
 	}
 	return nil
 }

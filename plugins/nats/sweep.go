@@ -102,7 +102,7 @@ func (b *Backend) clear(ctx context.Context, now *life, id ports.SessionID, caus
 func (b *Backend) bury(ctx context.Context, records []*entry, cause core.Cause) error {
 	for len(records) > 0 {
 		n := min(len(records), sweepChunk)
-		err := each(n, func(i int) error {
+		err := backendkit.Each(n, inFlight, func(i int) error {
 			if e := records[i]; b.mirror.stands(e) {
 				return b.buryOne(ctx, e, cause)
 			}

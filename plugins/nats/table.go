@@ -16,36 +16,25 @@ import (
 
 // Apply implements ports.Records.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	defer b.puts.begin(muts)()
 	results, err := backendkit.Apply(ctx, table{b}, muts)
 	if err != nil {
-		return nil, b.closedOr(err)
+		return nil, b.closing.Or(err)
 	}
 	return results, nil
 }
 
 // Get implements ports.Records.
 func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
-	if err := backendkit.CheckBatch("keys", len(keys)); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
-	wanted := make([]backendkit.Wanted, len(keys))
-	for i, k := range keys {
-		wanted[i].Key = k
-	}
-	loaded, err := table{b}.Load(ctx, wanted)
+	found, err := backendkit.Get(ctx, table{b}, keys)
 	if err != nil {
-		return nil, fmt.Errorf("get: %w", b.closedOr(err))
-	}
-	found := make([]ports.Found, len(keys))
-	for i, l := range loaded {
-		found[i] = l.Found
+		return nil, b.closing.Or(err)
 	}
 	return found, nil
 }
@@ -68,7 +57,7 @@ func (t table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendk
 	}
 	now, got, err := t.read(ctx, subjects...)
 	if err != nil {
-		return nil, t.closedOr(err)
+		return nil, t.closing.Or(err)
 	}
 	loaded := make([]backendkit.Loaded, len(wanted))
 	for i, w := range wanted {
@@ -116,7 +105,7 @@ func (l *life) stamp(doc backendkit.Document, seq uint64) {
 func (t table) Commit(ctx context.Context, changes []backendkit.Change) []backendkit.Committed {
 	committed := make([]backendkit.Committed, len(changes))
 	now := t.life.Load()
-	_ = each(len(changes), func(i int) error {
+	_ = backendkit.Each(len(changes), inFlight, func(i int) error {
 		committed[i].Revision, committed[i].Err = t.commit(ctx, now, changes[i])
 		return nil
 	})
@@ -138,7 +127,7 @@ func (t table) commit(ctx context.Context, now *life, c backendkit.Change) (core
 	case errors.Is(err, backendkit.ErrStale):
 		return core.Revision{}, backendkit.ErrStale
 	case err != nil:
-		return core.Revision{}, fmt.Errorf("write %s: %w", c.Key, t.closedOr(err))
+		return core.Revision{}, fmt.Errorf("write %s: %w", c.Key, t.closing.Or(err))
 	case seq <= floor || t.life.Load() != now:
 		return core.Revision{}, fmt.Errorf("write %s: the store started anew meanwhile: %w", c.Key, ports.ErrUnavailable)
 	}

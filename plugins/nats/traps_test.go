@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	prismnats "github.com/marketprism/prism/plugins/nats"
 	"github.com/marketprism/prism/ports"
@@ -34,8 +35,8 @@ func document(t *testing.T, rec ports.Record) []byte {
 // buried reads a watch up to the removal of a record, and returns the tombstone, which Get gives too.
 func buried(t *testing.T, b ports.Backend, w ports.Watcher, id string) ports.Tombstone {
 	t.Helper()
-	ev := last(until(t, w, func(ev ports.WatchEvent) bool { return ev.Tombstone != nil && ev.Tombstone.Key.ID == id }))
-	found := get(t, b, id)
+	ev := backendtest.Last(backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Tombstone != nil && ev.Tombstone.Key.ID == id }))
+	found := backendtest.Get(t, b, id)
 	require.Nil(t, found.Record)
 	require.Equal(t, ev.Tombstone, found.Tombstone)
 	return *ev.Tombstone
@@ -48,29 +49,29 @@ func TestARevivedRecordOfAnEndedSessionGoes(t *testing.T) {
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	js := raw(t, store)
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "closed", time.Hour)
-	require.NoError(t, b.CloseSession(within(t), "closed"))
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "closed", time.Hour)
+	require.NoError(t, b.CloseSession(backendtest.Within(t), "closed"))
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	for id, under := range map[string]ports.SessionID{"seen-1": "closed", "seen-2": "never-was"} {
-		_, err := js.Publish(within(t), recordSubject(namespace, core.Key{Service: "api", ID: id}), document(t, record(id, under)))
+		_, err := js.Publish(backendtest.Within(t), recordSubject(namespace, core.Key{Service: "api", ID: id}), document(t, backendtest.Record(id, under)))
 		require.NoError(t, err)
 	}
 	assert.Equal(t, core.CauseDeregistered, buried(t, b, w, "seen-1").Cause)
-	w = follow(t, b, core.Revision{})
-	if get(t, b, "seen-2").Record != nil {
+	w = backendtest.Follow(t, b, core.Revision{})
+	if backendtest.Get(t, b, "seen-2").Record != nil {
 		assert.Equal(t, core.CauseExpired, buried(t, b, w, "seen-2").Cause)
 	}
 	require.NoError(t, b.Close())
 
-	_, err := js.Publish(within(t), recordSubject(namespace, core.Key{Service: "api", ID: "found"}), document(t, record("found", "never-was")))
+	_, err := js.Publish(backendtest.Within(t), recordSubject(namespace, core.Key{Service: "api", ID: "found"}), document(t, backendtest.Record("found", "never-was")))
 	require.NoError(t, err)
 	b = open(t, store, prismnats.Options{})
-	w = follow(t, b, core.Revision{})
-	if get(t, b, "found").Record != nil {
+	w = backendtest.Follow(t, b, core.Revision{})
+	if backendtest.Get(t, b, "found").Record != nil {
 		buried(t, b, w, "found")
 	}
-	tomb := get(t, b, "found").Tombstone
+	tomb := backendtest.Get(t, b, "found").Tombstone
 	require.NotNil(t, tomb)
 	assert.Equal(t, core.CauseExpired, tomb.Cause)
 	assert.Empty(t, tomb.Actor+tomb.Reason)
@@ -82,31 +83,31 @@ func TestSessionsEndWithNobodyThere(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	stream := func() jetstream.Stream {
-		s, err := raw(t, store).Stream(within(t), streamName)
+		s, err := raw(t, store).Stream(backendtest.Within(t), streamName)
 		require.NoError(t, err)
 		return s
 	}
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Second)
-	rec := put(t, b, record("a", "s"), core.Generation{})
+	backendtest.Session(t, b, "s", time.Second)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	require.NoError(t, b.Close())
-	messages, err := stream().OrderedConsumer(within(t), jetstream.OrderedConsumerConfig{FilterSubjects: []string{sessionSubject("s")}})
+	messages, err := stream().OrderedConsumer(backendtest.Within(t), jetstream.OrderedConsumerConfig{FilterSubjects: []string{sessionSubject("s")}})
 	require.NoError(t, err)
 	for marked := false; !marked; {
-		msg, err := messages.Next(jetstream.FetchMaxWait(patience))
+		msg, err := messages.Next(jetstream.FetchMaxWait(backendtest.Patience))
 		require.NoError(t, err)
 		marked = msg.Headers().Get(jetstream.MarkerReasonHeader) == "MaxAge"
 	}
 
 	b = open(t, store, prismnats.Options{})
-	w := follow(t, b, core.Revision{})
-	if get(t, b, "a").Record != nil {
+	w := backendtest.Follow(t, b, core.Revision{})
+	if backendtest.Get(t, b, "a").Record != nil {
 		buried(t, b, w, "a")
 	}
-	tomb := get(t, b, "a").Tombstone
+	tomb := backendtest.Get(t, b, "a").Tombstone
 	require.NotNil(t, tomb)
 	assert.Equal(t, ports.Tombstone{Key: rec.Key, Generation: rec.Generation, Session: "s", Cause: core.CauseExpired, Revision: tomb.Revision}, *tomb)
-	_, err = b.OpenSession(within(t), ports.SessionSpec{ID: "s", TTL: time.Second})
+	_, err = b.OpenSession(backendtest.Within(t), ports.SessionSpec{ID: "s", TTL: time.Second})
 	require.ErrorIs(t, err, ports.ErrSessionGone)
 }
 
@@ -115,11 +116,11 @@ func TestAPutThatComesAfterItsSessionsEndGoes(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b, other := open(t, store, prismnats.Options{}), open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	w := follow(t, b, core.Revision{})
+	backendtest.Session(t, b, "s", time.Hour)
+	w := backendtest.Follow(t, b, core.Revision{})
 	ended := time.Now()
-	require.NoError(t, b.CommitAfter(within(t), record("late", "s"), func() {
-		require.NoError(t, other.CloseSession(within(t), "s"))
+	require.NoError(t, b.CommitAfter(backendtest.Within(t), backendtest.Record("late", "s"), func() {
+		require.NoError(t, other.CloseSession(backendtest.Within(t), "s"))
 		ended = time.Now()
 	}))
 	buried(t, b, w, "late")
@@ -133,22 +134,22 @@ func TestClosingWaitsForPutsUnderWay(t *testing.T) {
 	b := open(t, store, prismnats.Options{})
 	for round := range 20 {
 		id := ports.SessionID(fmt.Sprintf("s-%d", round))
-		session(t, b, id, time.Hour)
+		backendtest.Session(t, b, id, time.Hour)
 		var muts []ports.Mutation
 		for i := range 50 {
-			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: record(fmt.Sprintf("%d-%d", round, i), id)}})
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: backendtest.Record(fmt.Sprintf("%d-%d", round, i), id)}})
 		}
 		applied := make(chan error, 1)
 		go func() {
-			_, err := b.Apply(within(t), muts)
+			_, err := b.Apply(backendtest.Within(t), muts)
 			applied <- err
 		}()
-		require.NoError(t, b.CloseSession(within(t), id))
+		require.NoError(t, b.CloseSession(backendtest.Within(t), id))
 		keys := make([]core.Key, len(muts))
 		for i, m := range muts {
 			keys[i] = m.Key()
 		}
-		found, err := b.Get(within(t), keys)
+		found, err := b.Get(backendtest.Within(t), keys)
 		require.NoError(t, err)
 		for i, f := range found {
 			require.Nil(t, f.Record, keys[i])
@@ -162,10 +163,10 @@ func TestOthersFinishTheClosingOfASession(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	_, err := raw(t, store).Publish(within(t), sessionSubject("s"), []byte(`{"v":1,"ttl":3600,"closed":true}`))
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	_, err := raw(t, store).Publish(backendtest.Within(t), sessionSubject("s"), []byte(`{"v":1,"ttl":3600,"closed":true}`))
 	require.NoError(t, err)
 	assert.Equal(t, core.CauseDeregistered, buried(t, b, w, "a").Cause)
 }
@@ -176,31 +177,31 @@ func TestAStreamThatWasEmptiedIsANewEpoch(t *testing.T) {
 	for name, empty := range map[string]func(t *testing.T, js jetstream.JetStream){
 		"purged": func(t *testing.T, js jetstream.JetStream) {
 			t.Helper()
-			stream, err := js.Stream(within(t), streamName)
+			stream, err := js.Stream(backendtest.Within(t), streamName)
 			require.NoError(t, err)
-			require.NoError(t, stream.Purge(within(t)))
+			require.NoError(t, stream.Purge(backendtest.Within(t)))
 		},
 		"removed": func(t *testing.T, js jetstream.JetStream) {
 			t.Helper()
-			require.NoError(t, js.DeleteStream(within(t), streamName))
+			require.NoError(t, js.DeleteStream(backendtest.Within(t), streamName))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			store := stores.ForTest(t, stores.NATS, stores.Options{})
 			b := open(t, store, prismnats.Options{})
-			session(t, b, "s", time.Hour)
-			rec := put(t, b, record("a", "s"), core.Generation{})
-			w := follow(t, b, core.Revision{})
-			until(t, w, is(ports.WatchSynced))
+			backendtest.Session(t, b, "s", time.Hour)
+			rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+			w := backendtest.Follow(t, b, core.Revision{})
+			backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 			empty(t, raw(t, store))
-			events := until(t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
-			assert.NotEqual(t, rec.Revision.Epoch, last(events).Cursor.Epoch)
-			assert.Equal(t, ports.Found{}, get(t, b, "a"))
-			renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+			events := backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
+			assert.NotEqual(t, rec.Revision.Epoch, backendtest.Last(events).Cursor.Epoch)
+			assert.Equal(t, ports.Found{}, backendtest.Get(t, b, "a"))
+			renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 			require.NoError(t, err)
 			assert.True(t, renewed[0].Gone)
-			works(t, b)
+			backendtest.Works(t, b)
 		})
 	}
 }
@@ -211,34 +212,34 @@ func TestARestoredStreamIsANewEpoch(t *testing.T) {
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	js := raw(t, store)
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	stream, err := js.Stream(within(t), streamName)
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	stream, err := js.Stream(backendtest.Within(t), streamName)
 	require.NoError(t, err)
 	config := stream.CachedInfo().Config
 	kept := make(map[string][]byte)
 	for _, subject := range []string{"prism.prism.epoch", sessionSubject("s"), recordSubject(namespace, rec.Key)} {
-		msg, err := stream.GetLastMsgForSubject(within(t), subject)
+		msg, err := stream.GetLastMsgForSubject(backendtest.Within(t), subject)
 		require.NoError(t, err)
 		kept[subject] = msg.Data
 	}
 	for range 50 {
-		rec = put(t, b, *rec, rec.Generation)
+		rec = backendtest.Put(t, b, *rec, rec.Generation)
 	}
-	w := follow(t, b, rec.Revision)
-	until(t, w, is(ports.WatchSynced))
-	require.NoError(t, js.DeleteStream(within(t), streamName))
+	w := backendtest.Follow(t, b, rec.Revision)
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	require.NoError(t, js.DeleteStream(backendtest.Within(t), streamName))
 	// The backend makes it anew too, when it comes to that; what matters is what stands there then.
-	_, err = js.CreateOrUpdateStream(within(t), config)
+	_, err = js.CreateOrUpdateStream(backendtest.Within(t), config)
 	require.NoError(t, err)
 	for subject, data := range kept {
-		_, err := js.Publish(within(t), subject, data)
+		_, err := js.Publish(backendtest.Within(t), subject, data)
 		require.NoError(t, err)
 	}
-	events := until(t, w, func(ev ports.WatchEvent) bool {
+	events := backendtest.Until(t, w, func(ev ports.WatchEvent) bool {
 		return ev.Kind == ports.WatchSynced && ev.Cursor.Epoch != rec.Revision.Epoch
 	})
-	assert.NotEqual(t, rec.Revision.Epoch, last(events).Cursor.Epoch)
+	assert.NotEqual(t, rec.Revision.Epoch, backendtest.Last(events).Cursor.Epoch)
 }
 
 // The consumer that a process follows the stream with may vanish, with the server that had it.
@@ -247,19 +248,19 @@ func TestAConsumerThatVanishesIsReplaced(t *testing.T) {
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	js := raw(t, store)
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	stream, err := js.Stream(within(t), streamName)
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	stream, err := js.Stream(backendtest.Within(t), streamName)
 	require.NoError(t, err)
-	names := stream.ConsumerNames(within(t))
+	names := stream.ConsumerNames(backendtest.Within(t))
 	for name := range names.Name() {
-		require.NoError(t, stream.DeleteConsumer(within(t), name))
+		require.NoError(t, stream.DeleteConsumer(backendtest.Within(t), name))
 	}
 	require.NoError(t, names.Err())
-	rec = put(t, b, *rec, rec.Generation)
-	events := until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == rec.Revision })
+	rec = backendtest.Put(t, b, *rec, rec.Generation)
+	events := backendtest.Until(t, w, func(ev ports.WatchEvent) bool { return ev.Record != nil && ev.Record.Revision == rec.Revision })
 	for _, ev := range events {
 		assert.NotEqual(t, ports.WatchReset, ev.Kind, "it goes on where it was")
 	}
@@ -270,11 +271,11 @@ func TestAPublishThatIsRepeatedIsOne(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	first, second, err := b.PublishAgain(within(t), core.Key{Service: "api", ID: "a"}, document(t, record("a", "s")))
+	backendtest.Session(t, b, "s", time.Hour)
+	first, second, err := b.PublishAgain(backendtest.Within(t), core.Key{Service: "api", ID: "a"}, document(t, backendtest.Record("a", "s")))
 	require.NoError(t, err)
 	assert.Equal(t, first, second)
-	assert.Equal(t, first, get(t, b, "a").Record.Revision.N)
+	assert.Equal(t, first, backendtest.Get(t, b, "a").Record.Revision.N)
 }
 
 // An id of a session is a part of a subject: one with wildcards must not find another's session.
@@ -282,17 +283,17 @@ func TestIDsThatAreWildcards(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
+	backendtest.Session(t, b, "s", time.Hour)
 	for _, id := range []ports.SessionID{"*", ">", "", "a b"} {
-		res, err := b.Apply(within(t), []ports.Mutation{{Put: &ports.Put{Record: record("a", id)}}})
+		res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Put: &ports.Put{Record: backendtest.Record("a", id)}}})
 		require.NoError(t, err)
 		require.ErrorIs(t, res[0].Err, ports.ErrSessionGone, "%q", id)
-		renewed, err := b.RenewSessions(within(t), []ports.SessionID{id})
+		renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{id})
 		require.NoError(t, err)
 		assert.True(t, renewed[0].Gone, "%q", id)
-		require.NoError(t, b.CloseSession(within(t), id))
+		require.NoError(t, b.CloseSession(backendtest.Within(t), id))
 	}
-	renewed, err := b.RenewSessions(within(t), []ports.SessionID{"s"})
+	renewed, err := b.RenewSessions(backendtest.Within(t), []ports.SessionID{"s"})
 	require.NoError(t, err)
 	assert.False(t, renewed[0].Gone)
 }
@@ -302,12 +303,12 @@ func TestWhatStandsInTheStream(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s.1", 1500*time.Millisecond)
-	rec := put(t, b, record("v1.2", "s.1"), core.Generation{})
-	stream, err := raw(t, store).Stream(within(t), streamName)
+	backendtest.Session(t, b, "s.1", 1500*time.Millisecond)
+	rec := backendtest.Put(t, b, backendtest.Record("v1.2", "s.1"), core.Generation{})
+	stream, err := raw(t, store).Stream(backendtest.Within(t), streamName)
 	require.NoError(t, err)
 	stands := func(subject string) (map[string]any, string) {
-		msg, err := stream.GetLastMsgForSubject(within(t), subject)
+		msg, err := stream.GetLastMsgForSubject(backendtest.Within(t), subject)
 		require.NoError(t, err, subject)
 		var doc map[string]any
 		require.NoError(t, json.Unmarshal(msg.Data, &doc))
@@ -321,7 +322,7 @@ func TestWhatStandsInTheStream(t *testing.T) {
 	assert.Equal(t, "v1.2", doc["id"])
 	doc, _ = stands("prism.prism.epoch")
 	assert.Equal(t, rec.Revision.Epoch, doc["epoch"])
-	remove(t, b, rec)
+	backendtest.Remove(t, b, rec)
 	doc, ttl = stands("prism.prism.r.api.v1=2E2")
 	assert.Equal(t, "operator", doc["cause"])
 	assert.Equal(t, "3660", ttl, "an hour and more")
@@ -332,16 +333,16 @@ func TestAServerThatComesBackIsNoChange(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
+	backendtest.Session(t, b, "s", time.Hour)
 	for i := range 50 {
-		put(t, b, record(fmt.Sprintf("a-%d", i), "s"), core.Generation{})
+		backendtest.Put(t, b, backendtest.Record(fmt.Sprintf("a-%d", i), "s"), core.Generation{})
 	}
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	for range 3 {
-		require.NoError(t, store.Restart(within(t)))
-		rec := put(t, b, record("after-"+core.Generation{}.Next().Random, "s"), core.Generation{})
-		events := until(t, w, func(ev ports.WatchEvent) bool {
+		require.NoError(t, store.Restart(backendtest.Within(t)))
+		rec := backendtest.Put(t, b, backendtest.Record("after-"+core.Generation{}.Next().Random, "s"), core.Generation{})
+		events := backendtest.Until(t, w, func(ev ports.WatchEvent) bool {
 			return ev.Kind == ports.WatchBookmark && ev.Cursor.N >= rec.Revision.N
 		})
 		puts := 0
@@ -353,7 +354,7 @@ func TestAServerThatComesBackIsNoChange(t *testing.T) {
 		}
 		assert.Equal(t, 1, puts)
 	}
-	found, err := b.Get(within(t), []core.Key{{Service: "api", ID: "a-0"}, {Service: "api", ID: "a-49"}})
+	found, err := b.Get(backendtest.Within(t), []core.Key{{Service: "api", ID: "a-0"}, {Service: "api", ID: "a-49"}})
 	require.NoError(t, err)
 	assert.NotNil(t, found[0].Record)
 	assert.NotNil(t, found[1].Record)
@@ -364,17 +365,17 @@ func TestWhatWasPurgedShowsAfterAReconnect(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.NATS, stores.Options{})
 	b := open(t, store, prismnats.Options{})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	stays := put(t, b, record("b", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
-	stream, err := raw(t, store).Stream(within(t), streamName)
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	stays := backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	stream, err := raw(t, store).Stream(backendtest.Within(t), streamName)
 	require.NoError(t, err)
-	require.NoError(t, stream.Purge(within(t), jetstream.WithPurgeSubject(recordSubject(namespace, rec.Key))))
-	require.NoError(t, store.Restart(within(t)))
-	until(t, w, is(ports.WatchReset))
-	events := until(t, w, is(ports.WatchSynced))
+	require.NoError(t, stream.Purge(backendtest.Within(t), jetstream.WithPurgeSubject(recordSubject(namespace, rec.Key))))
+	require.NoError(t, store.Restart(backendtest.Within(t)))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	events := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	require.Len(t, events, 2)
 	assert.Equal(t, stays, events[0].Record)
 }

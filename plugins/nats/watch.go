@@ -35,12 +35,12 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	if err := backendkit.CheckWatch(req); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	now, last, err := b.reached(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("watch: %w", b.closedOr(err))
+		return nil, fmt.Errorf("watch: %w", b.closing.Or(err))
 	}
 	services := slices.Clone(req.Services)
 	slices.Sort(services)

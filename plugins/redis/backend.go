@@ -58,8 +58,7 @@ type Backend struct {
 	tail      *tail
 
 	feeds   backendkit.Feeds
-	closing chan struct{} // closed by Close
-	once    sync.Once
+	closing *backendkit.Closing
 	stop    context.CancelFunc // ends the tail
 	running sync.WaitGroup     // of the tail
 
@@ -96,7 +95,7 @@ func open(ctx context.Context, o Options) (*Backend, error) {
 	}
 	lasting, stop := context.WithCancel(context.Background())
 	b := &Backend{
-		keys: s.keys, store: st, logLength: s.log, log: logger(), joining: make(chan struct{}, 1), closing: make(chan struct{}), stop: stop,
+		keys: s.keys, store: st, logLength: s.log, log: logger(), joining: make(chan struct{}, 1), closing: backendkit.NewClosing("redis"), stop: stop,
 	}
 	b.tail = newTail(b)
 	none := &life{}
@@ -124,11 +123,11 @@ func (b *Backend) Info() ports.Info { return Info() }
 func (b *Backend) Health(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
 	if err := b.writable(ctx); err != nil {
-		return fmt.Errorf("health: %w", b.closedOr(err))
+		return fmt.Errorf("health: %w", b.closing.Or(err))
 	}
 	return nil
 }
@@ -153,8 +152,7 @@ func (b *Backend) readable(ctx context.Context) error {
 
 // Close implements ports.Backend.
 func (b *Backend) Close() error {
-	b.once.Do(func() {
-		close(b.closing)
+	b.closing.Close(func() {
 		b.stop()
 		b.feeds.Close()
 		b.store.close() // what waits for an answer gets an error
@@ -165,26 +163,6 @@ func (b *Backend) Close() error {
 		b.calls.Wait()
 	})
 	return nil
-}
-
-// enter refuses an operation whose context has ended, or that comes after Close.
-func (b *Backend) enter(ctx context.Context) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the redis backend is %w", ports.ErrClosed)
-	default:
-		return ctx.Err()
-	}
-}
-
-// closedOr is an error of an operation, unless that was cut short by Close.
-func (b *Backend) closedOr(err error) error {
-	select {
-	case <-b.closing:
-		return fmt.Errorf("the redis backend is %w", ports.ErrClosed)
-	default:
-		return err
-	}
 }
 
 // await lets do wait for Redis, and returns when it does or when the context ends, which a
@@ -201,7 +179,7 @@ func (b *Backend) await(ctx context.Context, do func(ctx context.Context) error)
 	b.waiting.Lock()
 	if b.closed {
 		b.waiting.Unlock()
-		return fmt.Errorf("the redis backend is %w", ports.ErrClosed)
+		return b.closing.Err()
 	}
 	b.calls.Go(func() { done <- do(ctx) })
 	b.waiting.Unlock()

@@ -4,8 +4,6 @@ package redis_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"testing"
 	"time"
 
@@ -61,94 +59,29 @@ func options(store *stores.Cluster) ways.Options {
 func inProcess(store *stores.Cluster) conformance.Harness {
 	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {
 		return redis.Open(ctx, redis.Options{Namespace: namespace, URL: store.URL()})
-	}), vandal{store})
+	}), ways.VandalOf(documents{store}))
 }
 
 func overTheWire(store *stores.Cluster) conformance.Harness {
-	return ways.WithVandal(ways.OverTheWire(redis.Plugin(), options(store)), vandal{store})
+	return ways.WithVandal(ways.OverTheWire(redis.Plugin(), options(store)), ways.VandalOf(documents{store}))
 }
 
 func launched(t *testing.T, store *stores.Cluster) conformance.Harness {
 	t.Helper()
-	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "redis", options(store)), &faults{store: store}), vandal{store})
+	return ways.WithVandal(ways.WithFaults(ways.Launched(t.TempDir(), binary, "redis", options(store)), ways.BreakServers(store, nil)), ways.VandalOf(documents{store}))
 }
 
-// faults breaks the server. It implements conformance.Faults.
-type faults struct {
-	store  *stores.Cluster
-	broken conformance.Fault
-}
+// documents are the records in Redis. It implements ways.Documents.
+type documents struct{ store *stores.Cluster }
 
-func (f *faults) CanInflict(conformance.Fault) bool { return true }
-
-func (f *faults) Inflict(ctx context.Context, fault conformance.Fault) error {
-	f.broken = fault
-	switch fault {
-	case conformance.FaultStop, conformance.FaultLeader:
-		return f.store.Stop(ctx)
-	case conformance.FaultPause:
-		return f.store.Pause()
-	case conformance.FaultCut:
-		return f.store.Cut(stores.Blackholed)
-	case conformance.FaultWipe:
-		return f.store.Wipe(ctx)
-	}
-	return fmt.Errorf("the fault %q is not known", fault)
-}
-
-func (f *faults) Mend(ctx context.Context) error {
-	fault := f.broken
-	f.broken = ""
-	switch fault {
-	case conformance.FaultStop, conformance.FaultLeader:
-		return f.store.Start(ctx)
-	case conformance.FaultPause:
-		return f.store.Resume()
-	case conformance.FaultCut:
-		return f.store.Mend()
-	case conformance.FaultWipe:
-	}
-	return nil
-}
-
-// vandal writes into Redis past the backend. It implements conformance.Vandal.
-type vandal struct{ store *stores.Cluster }
-
-func (v vandal) read(ctx context.Context, namespace string, k core.Key) (map[string]json.RawMessage, error) {
-	client := goredis.NewClient(&goredis.Options{Addr: v.store.Addresses()[0]})
+func (d documents) Read(ctx context.Context, namespace string, k core.Key) ([]byte, error) {
+	client := goredis.NewClient(&goredis.Options{Addr: d.store.Addresses()[0]})
 	defer func() { _ = client.Close() }()
-	doc, err := client.HGet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID).Bytes()
-	if err != nil {
-		return nil, err
-	}
-	var all map[string]json.RawMessage
-	return all, json.Unmarshal(doc, &all)
+	return client.HGet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID).Bytes()
 }
 
-func (v vandal) write(ctx context.Context, namespace string, k core.Key, doc string) error {
-	client := goredis.NewClient(&goredis.Options{Addr: v.store.Addresses()[0]})
+func (d documents) Write(ctx context.Context, namespace string, k core.Key, document []byte) error {
+	client := goredis.NewClient(&goredis.Options{Addr: d.store.Addresses()[0]})
 	defer func() { _ = client.Close() }()
-	return client.HSet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID, doc).Err()
-}
-
-func (v vandal) Corrupt(ctx context.Context, namespace string, k core.Key) error {
-	return v.write(ctx, namespace, k, "\x00 no record")
-}
-
-func (v vandal) AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
-	all, err := v.read(ctx, namespace, k)
-	if err != nil {
-		return err
-	}
-	all[field] = value
-	doc, err := json.Marshal(all)
-	if err != nil {
-		return err
-	}
-	return v.write(ctx, namespace, k, string(doc))
-}
-
-func (v vandal) Field(ctx context.Context, namespace string, k core.Key, field string) (json.RawMessage, error) {
-	all, err := v.read(ctx, namespace, k)
-	return all[field], err
+	return client.HSet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID, document).Err()
 }

@@ -209,7 +209,7 @@ func (s *store) worthRepeating(ctx context.Context, err error) (again, unknown b
 			s.cluster.ReloadState(ctx)
 		}
 		return s.moves, false
-	case answered || hasSentinel(err) || errors.Is(err, goredis.ErrClosed):
+	case answered || backendkit.HasSentinel(err) || errors.Is(err, goredis.ErrClosed):
 		return false, false
 	}
 	op, ok := errors.AsType[*net.OpError](err)

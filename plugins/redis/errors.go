@@ -3,7 +3,6 @@ package redis
 // errors.go: what Redis and its connections say, as one sentence and one sentinel of package ports.
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ func says(err error, codes ...string) bool {
 
 // fail turns an error of the client into one that wraps exactly one sentinel.
 func fail(err error) error {
-	if err == nil || hasSentinel(err) {
+	if err == nil || backendkit.HasSentinel(err) {
 		return err
 	}
 	if strings.Contains(err.Error(), "all sentinels specified") {
@@ -68,10 +67,8 @@ func fail(err error) error {
 		}
 		return fmt.Errorf("redis answers: %s: %w", err.Error(), ports.ErrUnavailable)
 	}
-	for _, ended := range []error{context.Canceled, context.DeadlineExceeded} {
-		if errors.Is(err, ended) {
-			return fmt.Errorf("redis did not answer before the call ended; look at %s if it never does: %w: %w", backendkit.OptionField("url"), ports.ErrUnavailable, ended)
-		}
+	if late := backendkit.Unanswered("redis", err); late != nil {
+		return late
 	}
 	if said := backendkit.TLSProblem(err); said != "" {
 		return fmt.Errorf("redis: %s: %w", said, ports.ErrUnavailable)
@@ -103,18 +100,6 @@ func atEndpoint(endpoint string, err error) error {
 		return fmt.Errorf("%s %s: redis: the server ended the connection at once; %s: %w", backendkit.OptionField("url"), endpoint, hint, ports.ErrUnavailable)
 	}
 	return fmt.Errorf("%s %s: %w", backendkit.OptionField("url"), endpoint, fail(err))
-}
-
-func hasSentinel(err error) bool {
-	for _, s := range []error{
-		ports.ErrInvalid, ports.ErrNotFound, ports.ErrConflict, ports.ErrUnsupported, ports.ErrUnavailable, ports.ErrPermission,
-		ports.ErrTooLarge, ports.ErrClosed, ports.ErrSessionGone, ports.ErrContention,
-	} {
-		if errors.Is(err, s) {
-			return true
-		}
-	}
-	return false
 }
 
 // retriable reports whether the next attempt may do better: the store is away, not against it.

@@ -4,14 +4,9 @@ package redis_test
 
 import (
 	"context"
-	"flag"
-	"fmt"
-	"os"
 	"testing"
 
-	"go.uber.org/goleak"
-
-	"github.com/marketprism/prism/conformance/ways"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/tools/stores"
 )
 
@@ -19,20 +14,8 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
-	built, remove, err := ways.Build("./cmd/prism-backend-redis")
-	if err == nil {
-		_, err = stores.Binary(context.Background(), stores.Redis) // says how to install it
-	}
-	if err == nil {
-		err = flag.Set("test.parallel", "8") // the cases wait more than they work; the command line wins
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	binary = built
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		remove()
-		os.Exit(code)
-	}))
+	backendtest.Main(m, "./cmd/prism-backend-redis", &binary, 8, func() error {
+		_, err := stores.Binary(context.Background(), stores.Redis) // says how to install it
+		return err
+	})
 }

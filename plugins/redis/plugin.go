@@ -4,34 +4,18 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"github.com/marketprism/prism/adapters/pluginrpc"
-	"github.com/marketprism/prism/ports"
 )
 
 // Plugin is what the backend's program serves. The client's own log, which is one for the whole
 // program, is then at the level of debugging: what matters is in errors and in Health.
 func Plugin() pluginrpc.Plugin {
 	goredis.SetLogger(clientLog{})
-	info := Info()
-	return pluginrpc.Plugin{
-		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits, Options: Schema(),
-		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
-			var o Options
-			if err := pluginrpc.DecodeOptions(options, &o); err != nil {
-				return nil, err
-			}
-			b, err := Open(ctx, o)
-			if err != nil {
-				return nil, err
-			}
-			return b, nil
-		},
-	}
+	return pluginrpc.PluginOf(Info(), Schema(), Open)
 }
 
 // clientLog takes what the client logs.

@@ -19,49 +19,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/redis"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
 )
 
-// tooLong is more than Open takes, on a machine that does other things too.
-const tooLong = 15 * time.Second
-
 // refused asks that Open fails in time, with one sentinel and with words in its sentence.
 func refused(t *testing.T, o redis.Options, sentinel error, words ...string) {
 	t.Helper()
-	began := time.Now()
-	b, err := redis.Open(within(t), o)
-	if b != nil {
-		require.NoError(t, b.Close())
-	}
-	said(t, err, sentinel, append(words, "redis")...)
-	assert.Less(t, time.Since(began), tooLong)
-}
-
-func said(t *testing.T, err, sentinel error, words ...string) {
-	t.Helper()
-	require.ErrorIs(t, err, sentinel)
-	for _, other := range []error{ports.ErrInvalid, ports.ErrUnavailable, ports.ErrPermission, ports.ErrUnsupported, ports.ErrTooLarge, ports.ErrClosed} {
-		if other != sentinel { //nolint:errorlint // The sentinels themselves.
-			require.NotErrorIs(t, err, other)
-		}
-	}
-	for _, word := range words {
-		assert.Contains(t, err.Error(), word)
-	}
-	assert.NotContains(t, err.Error(), "secret")
-	assert.NotContains(t, err.Error(), "\n")
-}
-
-// nowhere is an address where nothing listens.
-func nowhere(t *testing.T) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	return "redis://" + l.Addr().String()
+	backendtest.Refused(t, redis.Open, o, sentinel, append(words, "redis")...)
 }
 
 func TestOptionsThatAreWrong(t *testing.T) {
@@ -97,7 +65,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 
 func TestServersThatAreNotThere(t *testing.T) {
 	t.Parallel()
-	url := nowhere(t)
+	url := "redis://" + backendtest.Nowhere(t)
 	refused(t, redis.Options{URL: url}, ports.ErrUnavailable, "backend_config.url", url, "cannot connect", "is Redis running there?")
 	// A server that hangs takes connections and nothing more.
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
@@ -159,9 +127,9 @@ func TestReplicas(t *testing.T) {
 	require.NoError(t, err)
 	do(t, raw(t, store, 1), "REPLICAOF", "NO", "ONE")
 	do(t, raw(t, store, 0), "REPLICAOF", host, port)
-	said(t, b.Health(within(t)), ports.ErrUnavailable, "is a read-only replica; set backend_config.url to the primary")
-	_, err = b.Get(within(t), []core.Key{{Service: "a", ID: "a"}})
-	said(t, err, ports.ErrUnavailable, "is a read-only replica")
+	backendtest.Said(t, b.Health(backendtest.Within(t)), ports.ErrUnavailable, "is a read-only replica; set backend_config.url to the primary")
+	_, err = b.Get(backendtest.Within(t), []core.Key{{Service: "a", ID: "a"}})
+	backendtest.Said(t, err, ports.ErrUnavailable, "is a read-only replica")
 }
 
 func TestForeignData(t *testing.T) {
@@ -180,16 +148,16 @@ func TestForeignData(t *testing.T) {
 	b := open(t, redis.Options{URL: store.URL()})
 	do(t, client, "DEL", "{prism:prism}:records")
 	do(t, client, "SET", "{prism:prism}:records", "mine")
-	_, err := b.Get(within(t), []core.Key{{Service: "a", ID: "a"}})
-	said(t, err, ports.ErrInvalid, "backend_config.namespace")
+	_, err := b.Get(backendtest.Within(t), []core.Key{{Service: "a", ID: "a"}})
+	backendtest.Said(t, err, ports.ErrInvalid, "backend_config.namespace")
 }
 
 func TestAFullMemory(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{DataLimit: 6 << 20})
 	b := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	words := []string{"redis", "maxmemory", "takes no writes", "raise maxmemory"}
 	var full error
 	large := *rec
@@ -197,24 +165,24 @@ func TestAFullMemory(t *testing.T) {
 	for i := 0; full == nil && i < 1000; i++ {
 		full = tryPut(t, b, large, large.Generation).Err
 	}
-	said(t, full, ports.ErrUnavailable, words...)
+	backendtest.Said(t, full, ports.ErrUnavailable, words...)
 	do(t, raw(t, store, 0), "CONFIG", "SET", "maxmemory", "100000") // full for small writes, too
-	said(t, b.Health(within(t)), ports.ErrUnavailable, words...)
+	backendtest.Said(t, b.Health(backendtest.Within(t)), ports.ErrUnavailable, words...)
 	refused(t, redis.Options{URL: store.URL()}, ports.ErrUnavailable, words...)
 	// What is there can be read, and a list of it.
-	assert.NotNil(t, get(t, b, "a").Record)
-	until(t, follow(t, b, core.Revision{}), is(ports.WatchSynced))
+	assert.NotNil(t, backendtest.Get(t, b, "a").Record)
+	backendtest.Until(t, backendtest.Follow(t, b, core.Revision{}), backendtest.Is(ports.WatchSynced))
 	// Sessions live on, and what is removed makes room.
 	require.True(t, renewed(t, b, "s"))
-	session(t, b, "s", time.Hour)
-	res, err := b.Apply(within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseDeregistered}}})
+	backendtest.Session(t, b, "s", time.Hour)
+	res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseDeregistered}}})
 	require.NoError(t, err)
 	require.NoError(t, res[0].Err)
-	assert.NotNil(t, get(t, b, "a").Tombstone)
+	assert.NotNil(t, backendtest.Get(t, b, "a").Tombstone)
 	// Nothing is half done: it goes on where there is room again.
 	do(t, raw(t, store, 0), "CONFIG", "SET", "maxmemory", "0")
 	works(t, b)
-	put(t, b, record("b", "s"), core.Generation{})
+	backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
 }
 
 // fake is a server that says what it is told to, command by command.

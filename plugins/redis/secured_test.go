@@ -4,7 +4,6 @@ package redis_test
 // ways in which servers are found.
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/backendkit"
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/plugins/redis"
 	"github.com/marketprism/prism/ports"
@@ -58,7 +58,7 @@ func TestTheProgramTakesCredentials(t *testing.T) {
 			"ca_file": store.Certificates.CA, "cert_file": store.Certificates.Cert, "key_file": store.Certificates.Key, "server_name": "localhost",
 		}
 	})
-	b, err := h.Open(within(t), "prism")
+	b, err := h.Open(backendtest.Within(t), "prism")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	works(t, b)
@@ -106,19 +106,19 @@ func TestSentinels(t *testing.T) {
 	}
 	b := open(t, o)
 	works(t, b)
-	w := follow(t, b, ports.WatchEvent{}.Cursor)
-	epoch := last(until(t, w, is(ports.WatchSynced))).Cursor.Epoch
+	w := backendtest.Follow(t, b, ports.WatchEvent{}.Cursor)
+	epoch := backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))).Cursor.Epoch
 	require.NoError(t, store.KillNode(0))
-	events := until(t, w, is(ports.WatchReset))
-	assert.Contains(t, last(events).Reason, "epoch")
-	assert.NotEqual(t, epoch, last(until(t, w, is(ports.WatchSynced))).Cursor.Epoch, "what the replica never got may be lost")
+	events := backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	assert.Contains(t, backendtest.Last(events).Reason, "epoch")
+	assert.NotEqual(t, epoch, backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))).Cursor.Epoch, "what the replica never got may be lost")
 	works(t, b)
 
 	o.SentinelPassword = "wrong-secret"
 	refused(t, o, ports.ErrPermission, "backend_config.sentinel_password")
 	o.SentinelPassword, o.MasterName = store.Credentials.Password, "another"
 	refused(t, o, ports.ErrInvalid, "backend_config.master_name")
-	o.Sentinels = []string{strings.TrimPrefix(nowhere(t), "redis://")}
+	o.Sentinels = []string{backendtest.Nowhere(t)}
 	refused(t, o, ports.ErrUnavailable, "backend_config.sentinels")
 }
 
@@ -131,7 +131,7 @@ func TestClusters(t *testing.T) {
 			works(t, open(t, redis.Options{URL: u, Namespace: namespace + string(rune('0'+i))}))
 		}
 	}
-	works(t, open(t, redis.Options{URL: nowhere(t) + "," + strings.Join(store.URLs(), ",")}))
+	works(t, open(t, redis.Options{URL: "redis://" + backendtest.Nowhere(t) + "," + strings.Join(store.URLs(), ",")}))
 	refused(t, redis.Options{URL: store.URL(), DB: 1}, ports.ErrInvalid, "backend_config.db")
 	for i := range store.URLs() {
 		setUser(t, raw(t, store, i), "enough", enough+" +cluster|slots")
@@ -143,22 +143,5 @@ func TestClusters(t *testing.T) {
 
 func TestSecretsAreMarked(t *testing.T) {
 	t.Parallel()
-	var secret []string
-	names := make(map[string]bool)
-	for _, o := range redis.Schema() {
-		names[o.Name] = true
-		assert.NotEmpty(t, o.Doc, o.Name)
-		if o.Secret {
-			secret = append(secret, o.Name)
-		}
-	}
-	assert.Equal(t, []string{"password", "sentinel_password"}, secret)
-	text, err := json.Marshal(redis.Options{})
-	require.NoError(t, err)
-	var fields map[string]any
-	require.NoError(t, json.Unmarshal(text, &fields))
-	for field := range fields {
-		assert.True(t, names[field], "the field %s is in the schema", field)
-	}
-	assert.Len(t, fields, len(names))
+	backendtest.Schema(t, redis.Schema(), redis.Options{}, "password", "sentinel_password")
 }

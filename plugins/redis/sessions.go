@@ -79,12 +79,12 @@ func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
 
 // session calls the script of sessions and returns the TTL granted to each.
 func (b *Backend) session(ctx context.Context, n int, args ...any) ([]time.Duration, error) {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, err
 	}
 	r, err := b.run(ctx, sessionScript, args...)
 	if err != nil {
-		return nil, b.closedOr(err)
+		return nil, b.closing.Or(err)
 	}
 	answers, err := r.list(0, n)
 	if err != nil {

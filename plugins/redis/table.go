@@ -18,35 +18,24 @@ import (
 
 // Apply implements ports.Records.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	results, err := backendkit.ApplyGuessing(ctx, table{b}, muts)
 	if err != nil {
-		return nil, b.closedOr(err)
+		return nil, b.closing.Or(err)
 	}
 	return results, nil
 }
 
 // Get implements ports.Records.
 func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
-	if err := backendkit.CheckBatch("keys", len(keys)); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
-		return nil, fmt.Errorf("get: %w", err)
-	}
-	wanted := make([]backendkit.Wanted, len(keys))
-	for i, k := range keys {
-		wanted[i].Key = k
-	}
-	loaded, err := table{b}.Load(ctx, wanted)
+	found, err := backendkit.Get(ctx, table{b}, keys)
 	if err != nil {
-		return nil, fmt.Errorf("get: %w", b.closedOr(err))
-	}
-	found := make([]ports.Found, len(keys))
-	for i, l := range loaded {
-		found[i] = l.Found
+		return nil, b.closing.Or(err)
 	}
 	return found, nil
 }
@@ -196,7 +185,7 @@ func (t table) commit(ctx context.Context, l *life, args []any, n int) (answers 
 		return nil, false, backendkit.ErrStale
 	}
 	if err != nil {
-		return nil, false, t.closedOr(err)
+		return nil, false, t.closing.Or(err)
 	}
 	answers, err = r.list(0, n)
 	return answers, r.repeated, err

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/redis"
 	"github.com/marketprism/prism/ports"
@@ -111,22 +112,22 @@ func TestAWriteThatIsSentTwice(t *testing.T) {
 	m := newMiddleman(t, store.Addresses()[0])
 	b := open(t, redis.Options{URL: m.url()})
 	other := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", time.Hour)
+	backendtest.Session(t, b, "s", time.Hour)
 	lost := func(also func()) {
 		m.lose.Store(&also)
 	}
 	nothing := func() {}
 
 	lost(nothing)
-	rec := put(t, b, record("a", "s"), core.Generation{})
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
 	require.Nil(t, m.lose.Load(), "the answer was lost")
-	require.Equal(t, rec, get(t, other, "a").Record)
-	at, err := b.Position(within(t))
+	require.Equal(t, rec, backendtest.Get(t, other, "a").Record)
+	at, err := b.Position(backendtest.Within(t))
 	require.NoError(t, err)
 	assert.Equal(t, rec.Revision.N, at, "it was carried out once")
 
 	lost(nothing)
-	state, err := b.Apply(within(t), []ports.Mutation{{SetState: &ports.SetState{
+	state, err := b.Apply(backendtest.Within(t), []ports.Mutation{{SetState: &ports.SetState{
 		Key: rec.Key, Generation: rec.Generation, Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: 1},
 	}}})
 	require.NoError(t, err)
@@ -143,34 +144,34 @@ func TestAWriteThatIsSentTwice(t *testing.T) {
 	})
 	res := tryPut(t, b, *rec, rec.Generation)
 	require.ErrorIs(t, res.Err, ports.ErrUnavailable)
-	now := get(t, b, "a").Record
+	now := backendtest.Get(t, b, "a").Record
 	assert.Equal(t, core.DeclaredMaintenance, now.State.Declared)
 	assert.Equal(t, rec.Revision.N+3, now.Revision.N)
 
 	lost(nothing)
-	del, err := b.Apply(within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseOperator}}})
+	del, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseOperator}}})
 	require.NoError(t, err)
 	require.NoError(t, del[0].Err)
 	assert.Equal(t, rec.Revision.N+4, del[0].Record.Revision.N)
-	assert.Equal(t, rec.Revision.N+4, get(t, other, "a").Tombstone.Revision.N)
+	assert.Equal(t, rec.Revision.N+4, backendtest.Get(t, other, "a").Tombstone.Revision.N)
 }
 
 func TestACursorBeforeTheLogIsReset(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL(), LogLength: 100})
-	session(t, b, "s", time.Hour)
-	first := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, first.Revision)
+	backendtest.Session(t, b, "s", time.Hour)
+	first := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, first.Revision)
 	rec := first
 	for range 500 {
-		rec = put(t, b, *rec, rec.Generation)
+		rec = backendtest.Put(t, b, *rec, rec.Generation)
 	}
-	length, err := raw(t, store, 0).XLen(within(t), "{prism:prism}:log:"+rec.Revision.Epoch).Result()
+	length, err := raw(t, store, 0).XLen(backendtest.Within(t), "{prism:prism}:log:"+rec.Revision.Epoch).Result()
 	require.NoError(t, err)
 	assert.Less(t, length, int64(300))
 	// The stream that has passed goes on, with every change.
-	events := until(t, w, isPut(rec))
+	events := backendtest.Until(t, w, isPut(rec))
 	puts := 0
 	for _, ev := range events {
 		assert.NotEqual(t, ports.WatchReset, ev.Kind)
@@ -184,16 +185,16 @@ func TestACursorBeforeTheLogIsReset(t *testing.T) {
 		near := rec.Revision
 		near.N -= 50
 		for cursor, reset := range map[core.Revision]bool{first.Revision: h != b, near: false} {
-			list, err := h.Watch(within(t), ports.WatchRequest{Cursor: cursor})
+			list, err := h.Watch(backendtest.Within(t), ports.WatchRequest{Cursor: cursor})
 			require.NoError(t, err)
-			events := until(t, list, is(ports.WatchSynced))
+			events := backendtest.Until(t, list, backendtest.Is(ports.WatchSynced))
 			if reset {
 				assert.Equal(t, ports.WatchReset, events[0].Kind)
 				assert.Contains(t, events[0].Reason, "log does not reach back")
 				require.Len(t, events, 3)
 			}
 			assert.Equal(t, rec, events[len(events)-2].Record)
-			_, err = list.Next(within(t))
+			_, err = list.Next(backendtest.Within(t))
 			require.ErrorIs(t, err, io.EOF)
 		}
 	}
@@ -204,15 +205,15 @@ func TestASnapshotWhileOthersWrite(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b, other := open(t, redis.Options{URL: store.URL()}), open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", time.Hour)
+	backendtest.Session(t, b, "s", time.Hour)
 	const n = 2000
 	recs := make([]*ports.Record, 0, n)
 	for from := 0; from < n; from += 200 {
 		var muts []ports.Mutation
 		for i := from; i < from+200; i++ {
-			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: record(fmt.Sprintf("id-%d", i), "s")}})
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: backendtest.Record(fmt.Sprintf("id-%d", i), "s")}})
 		}
-		res, err := b.Apply(within(t), muts)
+		res, err := b.Apply(backendtest.Within(t), muts)
 		require.NoError(t, err)
 		for _, r := range res {
 			require.NoError(t, r.Err)
@@ -228,7 +229,7 @@ func TestASnapshotWhileOthersWrite(t *testing.T) {
 			if !assert.NoError(t, err) || !assert.NoError(t, res[0].Err) {
 				return
 			}
-			next := record(fmt.Sprintf("next-%d", i), "s")
+			next := backendtest.Record(fmt.Sprintf("next-%d", i), "s")
 			res, err = other.Apply(context.Background(), []ports.Mutation{{Put: &ports.Put{Record: next}}})
 			if !assert.NoError(t, err) || !assert.NoError(t, res[0].Err) {
 				return
@@ -237,13 +238,13 @@ func TestASnapshotWhileOthersWrite(t *testing.T) {
 		}
 	})
 	for range 10 {
-		list, err := b.Watch(within(t), ports.WatchRequest{})
+		list, err := b.Watch(backendtest.Within(t), ports.WatchRequest{})
 		require.NoError(t, err)
-		events := until(t, list, is(ports.WatchSynced))
+		events := backendtest.Until(t, list, backendtest.Is(ports.WatchSynced))
 		assert.Contains(t, []int{n, n - 1}, len(events)-2)
 		for _, ev := range events[1 : len(events)-1] {
 			require.Equal(t, ports.WatchPut, ev.Kind)
-			require.LessOrEqual(t, ev.Record.Revision.N, last(events).Cursor.N)
+			require.LessOrEqual(t, ev.Record.Revision.N, backendtest.Last(events).Cursor.N)
 		}
 	}
 	cancel()
@@ -255,14 +256,14 @@ func TestWhatIsOverdueIsNotSeen(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", 2*time.Second)
+	backendtest.Session(t, b, "s", 2*time.Second)
 	const n = 450 // more than one script removes
 	for from := 0; from < n; from += 150 {
 		var muts []ports.Mutation
 		for i := from; i < from+150; i++ {
-			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: record(fmt.Sprintf("id-%d", i), "s")}})
+			muts = append(muts, ports.Mutation{Put: &ports.Put{Record: backendtest.Record(fmt.Sprintf("id-%d", i), "s")}})
 		}
-		res, err := b.Apply(within(t), muts)
+		res, err := b.Apply(backendtest.Within(t), muts)
 		require.NoError(t, err)
 		for _, r := range res {
 			require.NoError(t, r.Err)
@@ -272,10 +273,10 @@ func TestWhatIsOverdueIsNotSeen(t *testing.T) {
 	over := time.After(2500 * time.Millisecond)
 	<-over
 	require.NoError(t, store.Resume())
-	list, err := b.Watch(within(t), ports.WatchRequest{})
+	list, err := b.Watch(backendtest.Within(t), ports.WatchRequest{})
 	require.NoError(t, err)
-	assert.Len(t, until(t, list, is(ports.WatchSynced)), 2, "a Reset and a Synced")
-	assert.Equal(t, core.CauseExpired, get(t, b, "id-0").Tombstone.Cause)
+	assert.Len(t, backendtest.Until(t, list, backendtest.Is(ports.WatchSynced)), 2, "a Reset and a Synced")
+	assert.Equal(t, core.CauseExpired, backendtest.Get(t, b, "id-0").Tombstone.Cause)
 	require.False(t, renewed(t, b, "s"))
 }
 
@@ -284,24 +285,24 @@ func TestAFlushedStore(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	do(t, raw(t, store, 0), "FLUSHALL")
-	until(t, w, is(ports.WatchReset))
-	synced := until(t, w, is(ports.WatchSynced))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	synced := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	assert.Len(t, synced, 1)
-	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
+	assert.NotEqual(t, rec.Revision.Epoch, backendtest.Last(synced).Cursor.Epoch)
 	assert.False(t, renewed(t, b, "s"))
-	session(t, b, "s2", time.Hour)
-	again := put(t, b, record("a", "s2"), core.Generation{})
-	until(t, w, isPut(again))
+	backendtest.Session(t, b, "s2", time.Hour)
+	again := backendtest.Put(t, b, backendtest.Record("a", "s2"), core.Generation{})
+	backendtest.Until(t, w, isPut(again))
 	// What only the meta key knew is as good as all.
 	do(t, raw(t, store, 0), "DEL", "{prism:prism}:meta")
-	until(t, w, is(ports.WatchReset))
-	assert.Len(t, until(t, w, is(ports.WatchSynced)), 1)
-	assert.Nil(t, get(t, b, "a").Record)
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	assert.Len(t, backendtest.Until(t, w, backendtest.Is(ports.WatchSynced)), 1)
+	assert.Nil(t, backendtest.Get(t, b, "a").Record)
 }
 
 // A restart with the data is none that anybody sees, and every session has its time again.
@@ -309,18 +310,18 @@ func TestARestartKeepsTheEpoch(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", 3*time.Second)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, rec.Revision)
+	backendtest.Session(t, b, "s", 3*time.Second)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, rec.Revision)
 	for range 2 {
-		require.NoError(t, store.Stop(within(t)))
+		require.NoError(t, store.Stop(backendtest.Within(t)))
 		over := time.After(3500 * time.Millisecond)
 		<-over
-		require.NoError(t, store.Start(within(t)))
-		require.Eventually(t, func() bool { return b.Health(within(t)) == nil }, patience, 10*time.Millisecond)
+		require.NoError(t, store.Start(backendtest.Within(t)))
+		require.Eventually(t, func() bool { return b.Health(backendtest.Within(t)) == nil }, backendtest.Patience, 10*time.Millisecond)
 		require.True(t, renewed(t, b, "s"), "nobody could renew it while the store was away")
-		rec = put(t, b, *rec, rec.Generation)
-		for _, ev := range until(t, w, isPut(rec)) {
+		rec = backendtest.Put(t, b, *rec, rec.Generation)
+		for _, ev := range backendtest.Until(t, w, isPut(rec)) {
 			require.NotEqual(t, ports.WatchReset, ev.Kind)
 		}
 	}
@@ -332,32 +333,32 @@ func TestARestartThatLostWrites(t *testing.T) {
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	m := newMiddleman(t, store.Addresses()[0])
 	saw, did := open(t, redis.Options{URL: m.url()}), open(t, redis.Options{URL: store.URL()})
-	session(t, did, "s", time.Hour)
-	rec := put(t, did, record("a", "s"), core.Generation{})
-	w := follow(t, saw, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, did, "s", time.Hour)
+	rec := backendtest.Put(t, did, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, saw, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	do(t, raw(t, store, 0), "CONFIG", "SET", "appendonly", "no") // what comes now is lost
-	gone := put(t, did, record("b", "s"), core.Generation{})
-	until(t, w, isPut(gone))
+	gone := backendtest.Put(t, did, backendtest.Record("b", "s"), core.Generation{})
+	backendtest.Until(t, w, isPut(gone))
 	require.NoError(t, did.Close())
-	elsewhere := strings.TrimPrefix(nowhere(t), "redis://")
+	elsewhere := backendtest.Nowhere(t)
 	m.target.Store(&elsewhere)
 	m.cut()
 	require.NoError(t, store.Kill())
-	require.NoError(t, store.Start(within(t)))
+	require.NoError(t, store.Start(backendtest.Within(t)))
 	// Another process, which knows of nothing, writes under the numbers that were lost.
 	fresh := open(t, redis.Options{URL: store.URL()})
-	session(t, fresh, "s2", time.Hour)
+	backendtest.Session(t, fresh, "s2", time.Hour)
 	for i := range 5 {
-		put(t, fresh, record(fmt.Sprintf("c%d", i), "s2"), core.Generation{})
+		backendtest.Put(t, fresh, backendtest.Record(fmt.Sprintf("c%d", i), "s2"), core.Generation{})
 	}
 	back := store.Addresses()[0]
 	m.target.Store(&back)
-	until(t, w, is(ports.WatchReset))
-	synced := until(t, w, is(ports.WatchSynced))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	synced := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	assert.Len(t, synced, 7, "a, c0 to c4, and the end")
-	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
-	assert.Nil(t, get(t, saw, "b").Record)
+	assert.NotEqual(t, rec.Revision.Epoch, backendtest.Last(synced).Cursor.Epoch)
+	assert.Nil(t, backendtest.Get(t, saw, "b").Record)
 }
 
 // A replica that takes over may lack what was acknowledged, and uses its revisions again.
@@ -366,26 +367,26 @@ func TestATakeover(t *testing.T) {
 	store := stores.ForTest(t, stores.Redis, stores.Options{Nodes: 3})
 	m := newMiddleman(t, store.Addresses()[0])
 	b := open(t, redis.Options{URL: m.url()})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	replica := raw(t, store, 1)
 	require.Eventually(t, func() bool {
-		return replica.HExists(within(t), "{prism:prism}:records", "api/a").Val()
-	}, patience, 10*time.Millisecond)
+		return replica.HExists(backendtest.Within(t), "{prism:prism}:records", "api/a").Val()
+	}, backendtest.Patience, 10*time.Millisecond)
 	target := store.Addresses()[1]
 	m.target.Store(&target)
 	require.NoError(t, store.KillNode(0))
 	do(t, replica, "REPLICAOF", "NO", "ONE")
 	m.cut()
-	until(t, w, is(ports.WatchReset))
-	synced := until(t, w, is(ports.WatchSynced))
-	assert.NotEqual(t, rec.Revision.Epoch, last(synced).Cursor.Epoch)
-	require.NotNil(t, get(t, b, "a").Record, "what had come there")
-	again := put(t, b, *rec, rec.Generation)
-	assert.Equal(t, last(synced).Cursor.Epoch, again.Revision.Epoch)
-	until(t, w, isPut(again))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	synced := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	assert.NotEqual(t, rec.Revision.Epoch, backendtest.Last(synced).Cursor.Epoch)
+	require.NotNil(t, backendtest.Get(t, b, "a").Record, "what had come there")
+	again := backendtest.Put(t, b, *rec, rec.Generation)
+	assert.Equal(t, backendtest.Last(synced).Cursor.Epoch, again.Revision.Epoch)
+	backendtest.Until(t, w, isPut(again))
 }
 
 // A log that somebody removed cannot be waited for.
@@ -393,19 +394,19 @@ func TestALogThatIsGone(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL()})
-	session(t, b, "s", time.Hour)
-	rec := put(t, b, record("a", "s"), core.Generation{})
-	w := follow(t, b, core.Revision{})
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	client := raw(t, store, 0)
 	log := "{prism:prism}:log:" + rec.Revision.Epoch
 	do(t, client, "HINCRBY", "{prism:prism}:meta", "revision", 1) // a write that left nothing there
-	until(t, w, is(ports.WatchReset))
-	until(t, w, is(ports.WatchSynced))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
 	do(t, client, "DEL", log)
-	rec = put(t, b, *rec, rec.Generation)
-	until(t, w, isPut(rec))
-	until(t, w, is(ports.WatchBookmark))
+	rec = backendtest.Put(t, b, *rec, rec.Generation)
+	backendtest.Until(t, w, isPut(rec))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
 }
 
 // Not in parallel: the log is one for the program.
@@ -415,7 +416,7 @@ func TestEvictionIsWarnedOf(t *testing.T) {
 	var out bytes.Buffer
 	before := slog.Default()
 	slog.SetDefault(slog.New(slog.NewTextHandler(&out, nil)))
-	b, err := redis.Open(within(t), redis.Options{URL: store.URL()})
+	b, err := redis.Open(backendtest.Within(t), redis.Options{URL: store.URL()})
 	slog.SetDefault(before)
 	require.NoError(t, err)
 	require.NoError(t, b.Close())

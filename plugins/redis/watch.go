@@ -35,7 +35,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	if err := backendkit.CheckWatch(req); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	if err := b.enter(ctx); err != nil {
+	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	services := slices.Clone(req.Services)
@@ -43,7 +43,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	w := &watch{backend: b, services: slices.Compact(services), follow: req.Follow}
 	r, err := b.run(ctx, positionScript)
 	if err != nil {
-		return nil, fmt.Errorf("watch: %w", b.closedOr(err))
+		return nil, fmt.Errorf("watch: %w", b.closing.Or(err))
 	}
 	reset := ""
 	switch {

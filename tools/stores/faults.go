@@ -58,6 +58,9 @@ func (c *Cluster) CutNode(i int, how Cut) error {
 	return c.each(c.nodes[i:i+1], func(n *node) error { return n.cut(how) })
 }
 
+// Sever drops everything between clients and store: Cut(Blackholed).
+func (c *Cluster) Sever() error { return c.Cut(Blackholed) }
+
 // Mend joins clients and store again.
 func (c *Cluster) Mend() error { return c.Cut(Joined) }
 

@@ -3,24 +3,8 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
-
 	"github.com/marketprism/prism/adapters/pluginrpc"
 	"github.com/marketprism/prism/plugins/memory"
-	"github.com/marketprism/prism/ports"
 )
 
-func main() {
-	info := memory.Info()
-	pluginrpc.Serve(pluginrpc.Plugin{
-		Name: info.Name, Version: info.Version, Capabilities: info.Capabilities, Limits: info.Limits,
-		Open: func(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
-			var o memory.Options
-			if err := pluginrpc.DecodeOptions(options, &o); err != nil {
-				return nil, err
-			}
-			return memory.Open(ctx, o)
-		},
-	})
-}
+func main() { pluginrpc.Serve(pluginrpc.PluginOf(memory.Info(), nil, memory.Open)) }
