@@ -26,10 +26,16 @@ const maxMessageBytes = 32 << 20
 // largeAnswer raises gRPC's limit of 4 MiB for what a client receives.
 var largeAnswer = grpc.MaxCallRecvMsgSize(maxMessageBytes)
 
+// streamWorkers are goroutines that serve calls one after the other, so that not each call grows
+// a stack of its own to the depth of decoding. More calls at a time, watches among them, get
+// goroutines of their own.
+const streamWorkers = 4
+
 // ServerOptions are what a grpc.Server needs to hold NewServer; Serve sets them by itself.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.ChainUnaryInterceptor(traceUnary), grpc.ChainStreamInterceptor(traceStream),
+		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.NumStreamWorkers(streamWorkers),
+		grpc.ChainUnaryInterceptor(traceUnary), grpc.ChainStreamInterceptor(traceStream),
 	}
 }
 
