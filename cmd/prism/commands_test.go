@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
@@ -96,11 +97,22 @@ func TestAHostThatIsNotReadyIsShown(t *testing.T) {
 	assert.Contains(t, shown.Reason, "the store has gone fishing")
 
 	r = w.prism("services")
-	assert.Zero(t, r.code, r.err)
-	assert.Contains(t, r.out, "out of date")
+	assert.Equal(t, exitUnavailable, r.code, "not an empty list")
+	assert.Empty(t, r.out)
+	assert.Contains(t, r.err, "the store has gone fishing")
 	r = w.prism("register", "api", "--port", "1")
 	assert.Equal(t, exitUnavailable, r.code)
 	assert.NotContains(t, r.err, "cannot reach a host")
+}
+
+func TestAListThatMayBeOldSaysSo(t *testing.T) {
+	var out bytes.Buffer
+	a := &app{stdout: &out, stderr: io.Discard, output: formatTable}
+	require.NoError(t, a.showInstances(nil, freshnessOf(discovery.Freshness{Stale: true, Age: 7848 * time.Millisecond})))
+	assert.Contains(t, out.String(), "This may be out of date: the host has had no word from its store for 7.848s.")
+	out.Reset()
+	require.NoError(t, a.showInstances(nil, freshnessOf(discovery.Freshness{Age: time.Second})))
+	assert.NotContains(t, out.String(), "out of date")
 }
 
 // During an outage a host answers heartbeats: calm is what is called for, not another address.
