@@ -12,6 +12,7 @@ GO ?= go
 RACE ?= $(if $(shell command -v "$$($(GO) env CC)"),-race,$(warning no C compiler: tests run without the race detector))
 TESTFLAGS ?=
 BACKEND ?= memory
+RUNS ?= 50
 STORES ?=
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
@@ -64,6 +65,10 @@ test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
 .PHONY: conformance
 conformance: ## Run the conformance suite, both profiles, on one backend in three ways (BACKEND=etcd).
 	$(GO) test $(RACE) -timeout 40m -count=1 -v -run '^Test(Claims|Conformance)' $(TESTFLAGS) ./plugins/$(BACKEND)
+
+.PHONY: conformance-random
+conformance-random: ## Run the suite's random cases RUNS times, each with a seed of its own (BACKEND=etcd RUNS=50).
+	$(GO) test $(RACE) -timeout 10h -count=$(RUNS) -v -run '^TestConformanceInProcess$$/^core$$/^(random|load)$$/^(model|ownership)$$' $(TESTFLAGS) ./plugins/$(BACKEND)
 
 .PHONY: conformance-report
 conformance-report: ## Take the results of one backend's launched binary into docs/conformance.md.
