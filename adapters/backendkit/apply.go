@@ -218,7 +218,7 @@ func round(ctx context.Context, t Table, muts []ports.Mutation, turn []int, resu
 			results[i].Err = loadError(err)
 			continue
 		}
-		d := Decide(muts[i], loaded[at].Found, loaded[at].SessionOpen)
+		d := decide(muts[i], loaded[at].Found, loaded[at].SessionOpen)
 		if d.Answer != nil {
 			results[i] = handOut(*d.Answer)
 			continue

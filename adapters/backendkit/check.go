@@ -4,13 +4,14 @@ package backendkit
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
 // MinSessionTTL is the shortest TTL that a session may ask for.
-const MinSessionTTL = 1e9 // one second
+const MinSessionTTL = time.Second
 
 // CheckBatch refuses a call of more than ports.MaxBatch items; field is what they are.
 func CheckBatch(field string, n int) error {

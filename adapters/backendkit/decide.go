@@ -32,6 +32,11 @@ func Decide(m ports.Mutation, found ports.Found, sessionOpen bool) Decision {
 	if err := CheckMutation(m); err != nil {
 		return answer(ports.MutationResult{Err: err})
 	}
+	return decide(m, found, sessionOpen)
+}
+
+// decide is Decide for a mutation that was checked.
+func decide(m ports.Mutation, found ports.Found, sessionOpen bool) Decision {
 	switch {
 	case m.Put != nil:
 		return decidePut(*m.Put, found, sessionOpen)

@@ -1,7 +1,7 @@
 package backendkit
 
 // feed.go: a ports.Watcher that a goroutine of the backend fills. The queue between them is
-// bounded: a producer whose reader is slow waits, or finds out and starts anew with a Reset.
+// bounded: a producer whose reader is slow waits.
 
 import (
 	"context"
@@ -79,7 +79,7 @@ func (f *Feeds) Close() {
 	}
 }
 
-// Feed implements ports.Watcher. Send, Offer and the short forms are for the producer.
+// Feed implements ports.Watcher. Send and its short forms are for the producer.
 type Feed struct {
 	events chan ports.WatchEvent
 	cancel context.CancelFunc
@@ -141,17 +141,6 @@ func (f *Feed) Send(ctx context.Context, ev ports.WatchEvent) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// Offer hands over an event unless the queue is full, which it reports with false. A producer
-// whose store cannot wait drops what it has then, and goes on with a Reset.
-func (f *Feed) Offer(ev ports.WatchEvent) bool {
-	select {
-	case f.events <- ev:
-		return true
-	default:
-		return false
 	}
 }
 

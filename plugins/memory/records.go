@@ -51,11 +51,12 @@ func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, erro
 
 // applyLocked does what the contract's rules, which all backends share, decide.
 func (b *Backend) applyLocked(m ports.Mutation) ports.MutationResult {
-	stored, open := b.storedLocked(m.Key()), false
+	found, open := b.foundLocked(m.Key()), false
+	stored := found.Record
 	if m.Put != nil {
 		_, open = b.sessions[m.Put.Record.Session]
 	}
-	d := backendkit.Decide(m, b.foundLocked(m.Key()), open)
+	d := backendkit.Decide(m, found, open)
 	switch {
 	case d.Answer != nil:
 		res := *d.Answer
