@@ -44,7 +44,7 @@ func plainJSON(v any) ([]byte, error) {
 // it does not know. A body of a newer format, or a corrupt one, is an error: the record is
 // then skipped and reported, never guessed at.
 func DecodeBody(body []byte, in *Instance) (extra map[string]json.RawMessage, err error) {
-	head, extra, err := readBody(body)
+	head, extra, err := DecodeKeeping[bodyHead](body)
 	if err != nil {
 		return nil, fmt.Errorf("decode the body of %s: %w", in.Key(), err)
 	}
@@ -62,31 +62,4 @@ func DecodeBody(body []byte, in *Instance) (extra map[string]json.RawMessage, er
 type bodyHead struct {
 	V int `json:"v"`
 	description
-}
-
-// readBody reads a body once where it has no unknown fields, which is nearly always: views of
-// many thousand instances are read at each start.
-func readBody(body []byte) (head bodyHead, extra map[string]json.RawMessage, err error) {
-	known := json.NewDecoder(bytes.NewReader(body))
-	known.DisallowUnknownFields()
-	if known.Decode(&head) == nil && known.InputOffset() == int64(len(body)) {
-		return head, nil, nil
-	}
-	head = bodyHead{}
-	if err := json.Unmarshal(body, &head); err != nil {
-		return bodyHead{}, nil, err
-	}
-	if err := json.Unmarshal(body, &extra); err != nil {
-		return bodyHead{}, nil, err
-	}
-	maps.DeleteFunc(extra, func(name string, _ json.RawMessage) bool { return knownBodyFields[name] })
-	if len(extra) == 0 {
-		return head, nil, nil
-	}
-	return head, extra, nil
-}
-
-var knownBodyFields = map[string]bool{
-	"v": true, "host": true, "port": true, "endpoints": true, "scheme": true, "version": true, "region": true, "zone": true,
-	"datacenter": true, "weight": true, "tags": true, "metadata": true, "health_check_url": true, "ttl": true, "keepalive": true, "check": true,
 }
