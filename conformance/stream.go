@@ -93,7 +93,13 @@ func (st *stream) read(limit time.Duration) (ports.WatchEvent, error) {
 // next reads one event within a limit.
 func (st *stream) next(what string, limit time.Duration) ports.WatchEvent {
 	st.s.Helper()
-	ev, err := st.read(limit)
+	return st.nextOf(what, limit, limit)
+}
+
+// nextOf reads one event of several that have a limit together, of which so much is left.
+func (st *stream) nextOf(what string, limit, left time.Duration) ports.WatchEvent {
+	st.s.Helper()
+	ev, err := st.read(left)
 	st.s.must(err == nil, fmt.Sprintf("%s comes within %s", what, limit), err, st.events)
 	st.take(ev)
 	return ev
@@ -104,7 +110,7 @@ func (st *stream) until(what string, limit time.Duration, reached func() bool) {
 	st.s.Helper()
 	deadline := time.Now().Add(limit)
 	for !reached() {
-		st.next(what, max(time.Until(deadline), time.Millisecond))
+		st.nextOf(what, limit, max(time.Until(deadline), time.Millisecond))
 	}
 }
 
@@ -112,7 +118,8 @@ func (st *stream) until(what string, limit time.Duration, reached func() bool) {
 func (st *stream) synced() {
 	st.s.Helper()
 	from := len(st.events)
-	st.until("a Synced", waitLimit, func() bool { return len(st.events) > from && st.last().Kind == ports.WatchSynced })
+	// Thousands of records may come before it, read by a program that the race detector slows.
+	st.until("a Synced", 4*waitLimit, func() bool { return len(st.events) > from && st.last().Kind == ports.WatchSynced })
 }
 
 // through reads on until the stream has proved that it sent everything up to a revision.

@@ -16,10 +16,7 @@ const BodyFormat = 1
 // EncodeBody writes what the owner describes. Extra holds the fields of an earlier body
 // that this code does not know (see DecodeBody); they are written back unchanged.
 func EncodeBody(in Instance, extra map[string]json.RawMessage) ([]byte, error) {
-	known, err := plainJSON(struct {
-		V int `json:"v"`
-		description
-	}{BodyFormat, in.description()})
+	known, err := plainJSON(bodyHead{BodyFormat, in.description()})
 	if err != nil {
 		return nil, fmt.Errorf("encode the body of %s: %w", in.Key(), err)
 	}
@@ -47,11 +44,8 @@ func plainJSON(v any) ([]byte, error) {
 // it does not know. A body of a newer format, or a corrupt one, is an error: the record is
 // then skipped and reported, never guessed at.
 func DecodeBody(body []byte, in *Instance) (extra map[string]json.RawMessage, err error) {
-	var head struct {
-		V int `json:"v"`
-		description
-	}
-	if err := json.Unmarshal(body, &head); err != nil {
+	head, extra, err := DecodeKeeping[bodyHead](body)
+	if err != nil {
 		return nil, fmt.Errorf("decode the body of %s: %w", in.Key(), err)
 	}
 	if head.V < 1 || head.V > BodyFormat {
@@ -60,21 +54,12 @@ func DecodeBody(body []byte, in *Instance) (extra map[string]json.RawMessage, er
 	if head.Host == "" || head.Port < 1 || head.Port > 65535 || head.Weight < 0 || head.Weight > MaxWeight {
 		return nil, fmt.Errorf("decode the body of %s: host, port or weight is missing or out of range", in.Key())
 	}
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(body, &all); err != nil {
-		return nil, fmt.Errorf("decode the body of %s: %w", in.Key(), err)
-	}
-	for name := range knownBodyFields {
-		delete(all, name)
-	}
 	head.apply(in)
-	if len(all) == 0 {
-		return nil, nil
-	}
-	return all, nil
+	return extra, nil
 }
 
-var knownBodyFields = map[string]struct{}{
-	"v": {}, "host": {}, "port": {}, "endpoints": {}, "scheme": {}, "version": {}, "region": {}, "zone": {},
-	"datacenter": {}, "weight": {}, "tags": {}, "metadata": {}, "health_check_url": {}, "ttl": {}, "keepalive": {}, "check": {},
+// bodyHead is a body as far as this code knows it.
+type bodyHead struct {
+	V int `json:"v"`
+	description
 }

@@ -1,6 +1,7 @@
 package core
 
-// decode.go: JSON that people write: unknown fields are errors, and errors name the field.
+// decode.go: JSON that people write: unknown fields are errors, and errors name the field; and
+// JSON that another version of Prism wrote: unknown fields are kept.
 
 import (
 	"bytes"
@@ -111,4 +112,30 @@ func jsonKind(kind string) string {
 	default:
 		return "a " + kind
 	}
+}
+
+// DecodeKeeping decodes a JSON object that another version may have written, and returns beside it
+// the fields that T, a struct, does not know, nil where there are none. Hardly ever are there any, so
+// that the object is read once and not twice.
+func DecodeKeeping[T any](object []byte) (v T, unknown map[string]json.RawMessage, err error) {
+	known := json.NewDecoder(bytes.NewReader(object))
+	known.DisallowUnknownFields()
+	if known.Decode(&v) == nil && known.InputOffset() == int64(len(object)) {
+		return v, nil, nil
+	}
+	var whole T
+	if err := json.Unmarshal(object, &whole); err != nil {
+		return whole, nil, err
+	}
+	if err := json.Unmarshal(object, &unknown); err != nil {
+		return whole, nil, err
+	}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		delete(unknown, name)
+	}
+	if len(unknown) == 0 {
+		return whole, nil, nil
+	}
+	return whole, unknown, nil
 }

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -41,5 +42,34 @@ func TestJSONThatPeopleWriteIsReadStrictly(t *testing.T) {
 		err := core.DecodeStrict(tc.path, []byte(tc.body), &form{})
 		require.ErrorIs(t, err, core.ErrInvalid)
 		assert.True(t, strings.HasPrefix(err.Error(), tc.says), err)
+	}
+}
+
+func TestFieldsOfOtherVersionsAreKept(t *testing.T) {
+	type inner struct {
+		Name string `json:"name"`
+	}
+	type form struct {
+		V int `json:"v"`
+		inner
+	}
+	want := form{V: 1, inner: inner{Name: "a"}}
+	for _, tc := range []struct {
+		object string
+		keeps  map[string]json.RawMessage
+	}{
+		{`{"v":1,"name":"a"}`, nil},
+		{"{\"v\":1,\"name\":\"a\"}\n", nil},
+		{`{"v":1,"colour":{"r":1},"name":"a"}`, map[string]json.RawMessage{"colour": json.RawMessage(`{"r":1}`)}},
+		{`{"colour":null,"v":1,"name":"a"}`, map[string]json.RawMessage{"colour": json.RawMessage(`null`)}},
+	} {
+		got, unknown, err := core.DecodeKeeping[form]([]byte(tc.object))
+		require.NoError(t, err, tc.object)
+		assert.Equal(t, want, got, tc.object)
+		assert.Equal(t, tc.keeps, unknown, tc.object)
+	}
+	for _, broken := range []string{``, `{`, `[]`, `"a"`, `{"v":1}{}`, `{"v":"a"}`, `{"v":1,"colour":1}]`} {
+		_, _, err := core.DecodeKeeping[form]([]byte(broken))
+		require.Error(t, err, broken)
 	}
 }

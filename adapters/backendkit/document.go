@@ -38,6 +38,9 @@ type Document struct {
 	Unknown, UnknownState map[string]json.RawMessage
 	// Write is the Change.ID of the commit that wrote the document, where the store keeps it.
 	Write string
+	// Revision is that of the write, where the store writes it into the document, as the number of
+	// the field "revision"; Encode leaves it out.
+	Revision uint64
 }
 
 type stateJSON struct {
@@ -57,6 +60,7 @@ type documentJSON struct {
 	Generation   string          `json:"generation"`
 	Session      string          `json:"session"`
 	Write        string          `json:"write,omitempty"`
+	Revision     uint64          `json:"revision,omitempty"`
 	Owner        string          `json:"owner,omitempty"`
 	LeaseHash    string          `json:"lease_hash,omitempty"`
 	State        json.RawMessage `json:"state,omitempty"`
@@ -68,14 +72,6 @@ type documentJSON struct {
 	Body         json.RawMessage `json:"body,omitempty"`
 	BodyBase64   string          `json:"body_base64,omitempty"`
 }
-
-var (
-	knownDocumentFields = []string{
-		"v", "service", "id", "generation", "session", "write", "owner", "lease_hash", "state", "registered_at", "updated_at",
-		"cause", "actor", "reason", "body", "body_base64",
-	}
-	knownStateFields = []string{"declared", "observed", "by_operator", "actor", "reason", "streak", "changed_at"}
-)
 
 // Encode writes a document. Revisions are the store's and are not part of it.
 func Encode(d Document) ([]byte, error) {
@@ -123,8 +119,8 @@ func Encode(d Document) ([]byte, error) {
 // is corrupt, of another key's form, or of a newer format is an error in one sentence: it is
 // then skipped and reported, never guessed at.
 func Decode(data []byte) (Document, error) {
-	var j documentJSON
-	if err := json.Unmarshal(data, &j); err != nil {
+	j, unknown, err := core.DecodeKeeping[documentJSON](data)
+	if err != nil {
 		return Document{}, fmt.Errorf("the stored document is no JSON of Prism's: %w", err)
 	}
 	if j.V < 1 || j.V > DocumentFormat {
@@ -138,21 +134,16 @@ func Decode(data []byte) (Document, error) {
 	if err != nil || gen.IsZero() {
 		return Document{}, fmt.Errorf("the stored document of %s is corrupt: its generation is %q", key, j.Generation)
 	}
-	d := Document{Write: j.Write}
-	if d.Unknown, err = unknownFields(data, knownDocumentFields); err != nil {
-		return Document{}, fmt.Errorf("the stored document of %s is corrupt: %w", key, err)
-	}
+	d := Document{Write: j.Write, Revision: j.Revision, Unknown: unknown}
 	if j.Cause != nil {
 		d.Tombstone = &ports.Tombstone{Key: key, Generation: gen, Session: ports.SessionID(j.Session), Cause: *j.Cause, Actor: j.Actor, Reason: j.Reason}
 		return d, nil
 	}
-	var state stateJSON
-	if err := json.Unmarshal(j.State, &state); err != nil {
+	state, unknownState, err := core.DecodeKeeping[stateJSON](j.State)
+	if err != nil {
 		return Document{}, fmt.Errorf("the stored state of %s is corrupt: %w", key, err)
 	}
-	if d.UnknownState, err = unknownFields(j.State, knownStateFields); err != nil {
-		return Document{}, fmt.Errorf("the stored state of %s is corrupt: %w", key, err)
-	}
+	d.UnknownState = unknownState
 	body := []byte(j.Body)
 	if j.BodyBase64 != "" {
 		if body, err = base64.StdEncoding.DecodeString(j.BodyBase64); err != nil {
@@ -233,19 +224,4 @@ func withUnknown(v any, unknown map[string]json.RawMessage) ([]byte, error) {
 		out = append(out, '}')
 	}
 	return out, nil
-}
-
-// unknownFields returns the fields of an object beyond the known ones, nil for none.
-func unknownFields(object []byte, known []string) (map[string]json.RawMessage, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(object, &all); err != nil {
-		return nil, err
-	}
-	for _, name := range known {
-		delete(all, name)
-	}
-	if len(all) == 0 {
-		return nil, nil
-	}
-	return all, nil
 }

@@ -5,7 +5,6 @@ package redis
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -100,26 +99,19 @@ func interpret(l *life, key core.Key, version, text string) backendkit.Loaded {
 	return loaded
 }
 
-// revisionField is what a document has beside what backendkit writes.
-const revisionField = "revision"
-
 // decode reads a document with its revision. The error says why it cannot be read.
 func decode(l *life, key core.Key, text string) (backendkit.Document, error) {
 	doc, err := backendkit.DecodeFor(key, []byte(text))
 	if err != nil {
 		return backendkit.Document{}, err
 	}
-	var n uint64
-	if err := json.Unmarshal(doc.Unknown[revisionField], &n); err != nil || n == 0 {
+	if doc.Revision == 0 {
 		return backendkit.Document{}, fmt.Errorf("the stored document of %s is corrupt: it has no revision", key)
 	}
-	if delete(doc.Unknown, revisionField); len(doc.Unknown) == 0 {
-		doc.Unknown = nil
-	}
 	if doc.Record != nil {
-		doc.Record.Revision = l.revision(n)
+		doc.Record.Revision = l.revision(doc.Revision)
 	} else {
-		doc.Tombstone.Revision = l.revision(n)
+		doc.Tombstone.Revision = l.revision(doc.Revision)
 	}
 	return doc, nil
 }
