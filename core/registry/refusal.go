@@ -31,7 +31,7 @@ func (r *Registry) acceptedLocked() {
 }
 
 func (r *Registry) unrenewedLocked(err error) {
-	r.sayLocked(&r.refusals.renewals, "sessions cannot be renewed; it is tried again until they run out, and what they hold is registered anew then", err)
+	r.sayLocked(&r.refusals.renewals, "sessions cannot be renewed; what they hold expires unless that passes", err)
 }
 
 func (r *Registry) renewedLocked() {
