@@ -44,11 +44,12 @@ var consulTroubles = map[string]func(t *testing.T) trouble{
 }
 
 // consulRefusals are Consul servers that no host can use.
-var consulRefusals = map[string]func(t *testing.T) (options, words []string){
-	"foreign": func(t *testing.T) (options, words []string) {
+var consulRefusals = map[string]func(t *testing.T) trouble{
+	"foreign": func(t *testing.T) trouble {
 		on, of := consulFor(t)
 		require.NoError(t, on.Call(t.Context(), http.MethodPut, "/v1/kv/prism/settings/colour", "blue", nil))
-		return of.options, []string{"prism/settings/", "backend_config.namespace"}
+		of.words = []string{"prism/settings/", "backend_config.namespace"}
+		return of
 	},
 }
 

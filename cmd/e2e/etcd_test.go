@@ -78,15 +78,16 @@ var etcdTroubles = map[string]func(t *testing.T) trouble{
 }
 
 // etcdRefusals are etcd servers that no host can use.
-var etcdRefusals = map[string]func(t *testing.T) (options, words []string){
-	"version": func(t *testing.T) (options, words []string) {
+var etcdRefusals = map[string]func(t *testing.T) trouble{
+	"version": func(t *testing.T) trouble {
 		at := oldEtcd(t, "3.3.27")
-		return []string{"url", "http://" + at}, []string{at, "version 3.3.27", "upgrade it to 3.4.25, 3.5.8 or later", "backend_config.url"}
+		return trouble{options: []string{"url", "http://" + at}, words: []string{at, "version 3.3.27", "upgrade it to 3.4.25, 3.5.8 or later", "backend_config.url"}}
 	},
-	"foreign": func(t *testing.T) (options, words []string) {
+	"foreign": func(t *testing.T) trouble {
 		on, of := etcdFor(t, 0)
 		on.do(t, "kv/put", fields{"key": encoded("prism/config"), "value": encoded("mine")}, nil)
-		return of.options, []string{"prism/config", "choose a namespace that nothing else uses", "backend_config.namespace"}
+		of.words = []string{"prism/config", "choose a namespace that nothing else uses", "backend_config.namespace"}
+		return of
 	},
 }
 

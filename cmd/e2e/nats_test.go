@@ -64,8 +64,8 @@ var natsTroubles = map[string]func(t *testing.T) trouble{
 }
 
 // natsRefusals are NATS servers that no host can use.
-var natsRefusals = map[string]func(t *testing.T) (options, words []string){
-	"version": func(t *testing.T) (options, words []string) {
+var natsRefusals = map[string]func(t *testing.T) trouble{
+	"version": func(t *testing.T) trouble {
 		at := inPlaceOf(t, func(conn net.Conn) {
 			_, _ = fmt.Fprint(conn, `INFO {"server_id":"x","version":"2.10.29","proto":1,"headers":true,"max_payload":1048576}`+"\r\n") // the other end may be gone
 			for lines := bufio.NewScanner(conn); lines.Scan(); {
@@ -74,12 +74,12 @@ var natsRefusals = map[string]func(t *testing.T) (options, words []string){
 				}
 			}
 		})
-		return []string{"url", "nats://" + at}, []string{at, "version 2.10.29", "upgrade it to 2.11 or later", "backend_config.url"}
+		return trouble{options: []string{"url", "nats://" + at}, words: []string{at, "version 2.10.29", "upgrade it to 2.11 or later", "backend_config.url"}}
 	},
-	"foreign": func(t *testing.T) (options, words []string) {
+	"foreign": func(t *testing.T) trouble {
 		on := stores.ForTest(t, stores.NATS, stores.Options{})
 		natsStream(t, on, `{"name":"PRISM_prism","subjects":["mine"],"storage":"memory","num_replicas":1}`)
-		return []string{"url", on.URL()}, []string{"PRISM_prism", "is not Prism's", "choose a namespace that nothing else uses", "backend_config.namespace"}
+		return trouble{options: []string{"url", on.URL()}, words: []string{"PRISM_prism", "is not Prism's", "choose a namespace that nothing else uses", "backend_config.namespace"}}
 	},
 }
 

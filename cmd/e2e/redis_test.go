@@ -75,8 +75,8 @@ var redisTroubles = map[string]func(t *testing.T) trouble{
 }
 
 // redisRefusals are Redis servers that no host can use.
-var redisRefusals = map[string]func(t *testing.T) (options, words []string){
-	"version": func(t *testing.T) (options, words []string) {
+var redisRefusals = map[string]func(t *testing.T) trouble{
+	"version": func(t *testing.T) trouble {
 		about := "# Server\r\nredis_version:6.0.16\r\nredis_mode:standalone\r\n"
 		at := inPlaceOf(t, func(conn net.Conn) {
 			for words := bufio.NewScanner(conn); words.Scan(); {
@@ -88,12 +88,13 @@ var redisRefusals = map[string]func(t *testing.T) (options, words []string){
 				}
 			}
 		})
-		return []string{"url", "redis://" + at}, []string{at, "version 6.0.16", "upgrade it to 6.2 or later", "backend_config.url"}
+		return trouble{options: []string{"url", "redis://" + at}, words: []string{at, "version 6.0.16", "upgrade it to 6.2 or later", "backend_config.url"}}
 	},
-	"foreign": func(t *testing.T) (options, words []string) {
+	"foreign": func(t *testing.T) trouble {
 		do, of := redisFor(t)
 		do("SET", "{prism:prism}:meta", "mine")
-		return of.options, []string{"{prism:prism}:meta", "choose a namespace that nothing else uses", "backend_config.namespace"}
+		of.words = []string{"{prism:prism}:meta", "choose a namespace that nothing else uses", "backend_config.namespace"}
+		return of
 	},
 }
 

@@ -38,9 +38,8 @@ var troubles = map[stores.Kind]map[string]func(t *testing.T) trouble{
 	stores.Consul: consulTroubles, stores.Etcd: etcdTroubles, stores.NATS: natsTroubles, stores.Redis: redisTroubles,
 }
 
-// refusals are stores that no host can use, each with the options for it and with words of what
-// people are told.
-var refusals = map[stores.Kind]map[string]func(t *testing.T) (options, words []string){
+// refusals are stores that no host can use. They neither begin nor pass.
+var refusals = map[stores.Kind]map[string]func(t *testing.T) trouble{
 	stores.Consul: consulRefusals, stores.Etcd: etcdRefusals, stores.NATS: natsRefusals, stores.Redis: redisRefusals,
 }
 
@@ -51,8 +50,12 @@ func TestStoresThatCannotBeUsed(t *testing.T) {
 		for name, prepare := range refusals[s.kind] {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				options, words := prepare(t)
-				s.saysSo(t, s.refused(t, set(options...)), words)
+				of := prepare(t)
+				said := s.refused(t, set(of.options...))
+				s.saysSo(t, said, of.words)
+				for _, secret := range of.secrets {
+					assert.NotContains(t, said, secret)
+				}
 			})
 		}
 	})
@@ -90,7 +93,9 @@ func (s store) goesThrough(t *testing.T, of trouble) {
 	})
 	processes := []*programtest.Process{running}
 	if of.exits {
-		s.saysSo(t, s.refused(t, set(of.options...)), of.words)
+		said := s.refused(t, set(of.options...))
+		s.saysSo(t, said, of.words)
+		told += said
 	} else {
 		port := freePort(t)
 		late := binaries.Launch(t, append([]string{"serve", "--http", "127.0.0.1:" + port, "--grpc", "127.0.0.1:0", "--backend", string(s.kind)}, set(of.options...)...)...)
