@@ -26,19 +26,31 @@ const consulSecret = "11111111-2222-3333-4444-555555555555"
 // consulTroubles are those of one Consul whose token may do what the README lists.
 var consulTroubles = map[string]func(t *testing.T) trouble{
 	"permission": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := consulFor(t)
 		of.exits, of.words = true, []string{"the token of backend_config.token lacks", `give it the rule key_prefix "prism/" { policy = "write" }`}
-		of.begin = func(t *testing.T) { on.setRules(t, `key_prefix "prism/" { policy = "read" }`) }
-		of.mend = func(t *testing.T) { on.setRules(t, consulRules) }
+		of.begin = func(t *testing.T) {
+			t.Helper()
+			on.setRules(t, `key_prefix "prism/" { policy = "read" }`)
+		}
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			on.setRules(t, consulRules)
+		}
 		return of
 	},
 	"token": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := consulFor(t)
 		of.exits, of.words = true, []string{"consul does not know the token", "look at backend_config.token"}
 		of.begin = func(t *testing.T) {
+			t.Helper()
 			require.NoError(t, on.Call(t.Context(), http.MethodDelete, "/v1/acl/token/"+consulAccessor, nil, nil))
 		}
-		of.mend = func(t *testing.T) { on.addToken(t) }
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			on.addToken(t)
+		}
 		return of
 	},
 }
@@ -46,6 +58,7 @@ var consulTroubles = map[string]func(t *testing.T) trouble{
 // consulRefusals are Consul servers that no host can use.
 var consulRefusals = map[string]func(t *testing.T) trouble{
 	"foreign": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := consulFor(t)
 		require.NoError(t, on.Call(t.Context(), http.MethodPut, "/v1/kv/prism/settings/colour", "blue", nil))
 		of.words = []string{"prism/settings/", "backend_config.namespace"}

@@ -35,25 +35,39 @@ func etcdRights() fields {
 // etcdTroubles are those of one etcd whose user may do what the README lists.
 var etcdTroubles = map[string]func(t *testing.T) trouble{
 	"permission": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := etcdFor(t, 0)
 		of.exits, of.words = true, []string{"the user in backend_config.username lacks a permission", "grant its role readwrite on all keys of the namespace"}
 		of.begin = func(t *testing.T) {
+			t.Helper()
 			on.do(t, "auth/role/revoke", fields{"role": "narrow", "key": encoded("prism/"), "range_end": encoded("prism0")}, nil)
 		}
-		of.mend = func(t *testing.T) { on.do(t, "auth/role/grant", etcdRights(), nil) }
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			on.do(t, "auth/role/grant", etcdRights(), nil)
+		}
 		return of
 	},
 	"user": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := etcdFor(t, 0)
 		of.exits, of.words = true, []string{"backend_config.username"}
-		of.begin = func(t *testing.T) { on.do(t, "auth/user/delete", fields{"name": "narrow"}, nil) }
-		of.mend = func(t *testing.T) { on.addUser(t) }
+		of.begin = func(t *testing.T) {
+			t.Helper()
+			on.do(t, "auth/user/delete", fields{"name": "narrow"}, nil)
+		}
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			on.addUser(t)
+		}
 		return of
 	},
 	"space": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := etcdFor(t, 4<<20)
 		of.words = []string{"space quota", "is exhausted, so it takes no writes", "compact and defragment it", "--quota-backend-bytes", "etcdctl alarm disarm"}
 		of.begin = func(t *testing.T) {
+			t.Helper()
 			for i := 0; ; i++ {
 				require.Less(t, i, 10, "4 MB are full with less")
 				err := on.Call(t.Context(), http.MethodPost, "/v3/kv/put", fields{"key": encoded("other"), "value": encoded(strings.Repeat("x", 1<<20))}, nil)
@@ -64,6 +78,7 @@ var etcdTroubles = map[string]func(t *testing.T) trouble{
 			}
 		}
 		of.mend = func(t *testing.T) {
+			t.Helper()
 			var now struct{ Header struct{ Revision string } }
 			on.do(t, "kv/range", fields{"key": encoded("other"), "count_only": true}, &now)
 			on.do(t, "kv/compaction", fields{"revision": now.Header.Revision, "physical": true}, nil)
@@ -80,10 +95,12 @@ var etcdTroubles = map[string]func(t *testing.T) trouble{
 // etcdRefusals are etcd servers that no host can use.
 var etcdRefusals = map[string]func(t *testing.T) trouble{
 	"version": func(t *testing.T) trouble {
+		t.Helper()
 		at := oldEtcd(t, "3.3.27")
 		return trouble{options: []string{"url", "http://" + at}, words: []string{at, "version 3.3.27", "upgrade it to 3.4.25, 3.5.8 or later", "backend_config.url"}}
 	},
 	"foreign": func(t *testing.T) trouble {
+		t.Helper()
 		on, of := etcdFor(t, 0)
 		on.do(t, "kv/put", fields{"key": encoded("prism/config"), "value": encoded("mine")}, nil)
 		of.words = []string{"prism/config", "choose a namespace that nothing else uses", "backend_config.namespace"}

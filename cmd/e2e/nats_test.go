@@ -41,24 +41,45 @@ const enough = 64 << 20
 // anew is in force while connections stay.
 var natsTroubles = map[string]func(t *testing.T) trouble{
 	"permission": func(t *testing.T) trouble {
+		t.Helper()
 		configure, of := natsFor(t)
 		of.exits, of.words = true, []string{"lacks a permission", "prism.prism.", "backend_config.user", "grant it what the README lists"}
-		of.begin = func(t *testing.T) { configure(t, natsAccount("prism", natsRights[1:], enough)) }
-		of.mend = func(t *testing.T) { configure(t, natsAccount("prism", natsRights, enough)) }
+		of.begin = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("prism", natsRights[1:], enough))
+		}
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("prism", natsRights, enough))
+		}
 		return of
 	},
 	"user": func(t *testing.T) trouble {
+		t.Helper()
 		configure, of := natsFor(t)
 		of.exits, of.words = true, []string{"the server refuses the login", "backend_config.user"}
-		of.begin = func(t *testing.T) { configure(t, natsAccount("another", natsRights, enough)) }
-		of.mend = func(t *testing.T) { configure(t, natsAccount("prism", natsRights, enough)) }
+		of.begin = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("another", natsRights, enough))
+		}
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("prism", natsRights, enough))
+		}
 		return of
 	},
 	"storage": func(t *testing.T) trouble {
+		t.Helper()
 		configure, of := natsFor(t)
 		of.words = []string{"storage", "is used up, so it takes no writes", "raise max_file_store or the account's limits"}
-		of.begin = func(t *testing.T) { configure(t, natsAccount("prism", natsRights, 1)) }
-		of.mend = func(t *testing.T) { configure(t, natsAccount("prism", natsRights, enough)) }
+		of.begin = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("prism", natsRights, 1))
+		}
+		of.mend = func(t *testing.T) {
+			t.Helper()
+			configure(t, natsAccount("prism", natsRights, enough))
+		}
 		return of
 	},
 }
@@ -66,6 +87,7 @@ var natsTroubles = map[string]func(t *testing.T) trouble{
 // natsRefusals are NATS servers that no host can use.
 var natsRefusals = map[string]func(t *testing.T) trouble{
 	"version": func(t *testing.T) trouble {
+		t.Helper()
 		at := inPlaceOf(t, func(conn net.Conn) {
 			_, _ = fmt.Fprint(conn, `INFO {"server_id":"x","version":"2.10.29","proto":1,"headers":true,"max_payload":1048576}`+"\r\n") // the other end may be gone
 			for lines := bufio.NewScanner(conn); lines.Scan(); {
@@ -77,6 +99,7 @@ var natsRefusals = map[string]func(t *testing.T) trouble{
 		return trouble{options: []string{"url", "nats://" + at}, words: []string{at, "version 2.10.29", "upgrade it to 2.11 or later", "backend_config.url"}}
 	},
 	"foreign": func(t *testing.T) trouble {
+		t.Helper()
 		on := stores.ForTest(t, stores.NATS, stores.Options{})
 		natsStream(t, on, `{"name":"PRISM_prism","subjects":["mine"],"storage":"memory","num_replicas":1}`)
 		return trouble{options: []string{"url", on.URL()}, words: []string{"PRISM_prism", "is not Prism's", "choose a namespace that nothing else uses", "backend_config.namespace"}}
@@ -110,12 +133,13 @@ func natsFor(t *testing.T) (configure func(t *testing.T, config string), of trou
 	}
 	write(t, natsAccount("prism", natsRights, enough))
 	on := stores.ForTest(t, stores.NATS, stores.Options{Include: file})
-	return func(t *testing.T, config string) {
-			t.Helper()
-			write(t, config)
-			require.NoError(t, syscall.Kill(on.PIDs()[0], syscall.SIGHUP))
-		}, trouble{
-			options: []string{"url", on.URL(), "user", "prism", "password", natsSecret},
-			secrets: []string{natsSecret},
-		}
+	configure = func(t *testing.T, config string) {
+		t.Helper()
+		write(t, config)
+		require.NoError(t, syscall.Kill(on.PIDs()[0], syscall.SIGHUP))
+	}
+	return configure, trouble{
+		options: []string{"url", on.URL(), "user", "prism", "password", natsSecret},
+		secrets: []string{natsSecret},
+	}
 }

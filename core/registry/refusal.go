@@ -44,12 +44,12 @@ func (r *Registry) sayLocked(said *bool, what string, err error) {
 		return
 	}
 	*said = true
-	r.log.Warn(what, slog.Any("error", err))
+	r.log.Warn("the store refuses what this host asks of it", slog.String("reason", what), slog.Any("error", err))
 }
 
 func (r *Registry) overLocked(said *bool, what string) {
 	if *said {
 		*said = false
-		r.log.Info(what)
+		r.log.Info("the store does what it had refused", slog.String("reason", what))
 	}
 }
