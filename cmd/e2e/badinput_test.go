@@ -134,12 +134,12 @@ func (s store) keepsTrying(t *testing.T, on *stores.Cluster, options []string) (
 		return errors.Is(err, core.ErrUnavailable) && strings.Contains(told, "open the ")
 	})
 	t.Log(told)
-	var logged []string
+	var written []string
 	host.Until("the log says why", func(context.Context) bool {
-		logged = failures(t, host)
-		return len(logged) > 0
+		written = failures(t, host)
+		return len(written) > 0
 	})
-	for _, said := range append(logged, told) {
+	for _, said := range append(written, told) {
 		assert.Contains(t, strings.ToLower(said), string(s.kind))
 		assert.Contains(t, said, "backend_config.url")
 		assert.Contains(t, said, strings.Split(on.URL(), "://")[1], "where the store should be")
@@ -150,7 +150,19 @@ func (s store) keepsTrying(t *testing.T, on *stores.Cluster, options []string) (
 }
 
 // failures are the errors in a host's log.
-func failures(t *testing.T, host *programtest.Process) (said []string) {
+func failures(t *testing.T, host *programtest.Process) []string {
+	t.Helper()
+	return logged(t, host, "ERROR")
+}
+
+// reported are the errors in a host's log of which it has warned, or worse.
+func reported(t *testing.T, host *programtest.Process) []string {
+	t.Helper()
+	return logged(t, host, "ERROR", "WARN", "WARNING")
+}
+
+// logged are the errors that a host logged at levels.
+func logged(t *testing.T, host *programtest.Process, levels ...string) (said []string) {
 	t.Helper()
 	for line := range strings.Lines(host.Stderr()) {
 		if !strings.HasSuffix(line, "\n") {
@@ -158,7 +170,7 @@ func failures(t *testing.T, host *programtest.Process) (said []string) {
 		}
 		var entry struct{ Level, Error string }
 		require.NoError(t, json.Unmarshal([]byte(line), &entry), line)
-		if entry.Level == "ERROR" {
+		if slices.Contains(levels, entry.Level) && entry.Error != "" {
 			said = append(said, entry.Error)
 		}
 	}

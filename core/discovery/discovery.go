@@ -231,14 +231,16 @@ func (c *Client) Backend() ports.Info { return c.backend.Info() }
 
 // Ready reports whether the store answers and the view is current.
 func (c *Client) Ready(ctx context.Context) error {
-	if st := c.registry.Status(); !st.Synced || st.Freshness.Stale {
-		reason := st.LastFailure
-		if reason == "" {
-			reason = "the view is not current yet"
-		}
-		return &unavailable{reason: reason}
+	st := c.registry.Status()
+	current := st.Synced && !st.Freshness.Stale
+	if !current && st.LastFailure != "" {
+		return &unavailable{reason: st.LastFailure}
 	}
-	return c.backend.Health(ctx)
+	// Also of a view that is not current the store knows best why.
+	if err := c.backend.Health(ctx); err != nil || current {
+		return err
+	}
+	return &unavailable{reason: "the view is not current yet"}
 }
 
 type unavailable struct{ reason string }

@@ -187,15 +187,17 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 		}
 		a.dropSession()
 		if !retry {
-			return ports.Record{}, asUnavailable(err)
+			return ports.Record{}, a.r.refused(asUnavailable(err))
+		}
+		if err != nil && (last == nil || ctx.Err() == nil) { // the end of patience is no reason
+			last = err
 		}
 		if err != nil && !pause(ctx, attempt) {
-			return ports.Record{}, asUnavailable(err)
+			break
 		}
-		last = err
 	}
 	if last != nil {
-		return ports.Record{}, asUnavailable(last)
+		return ports.Record{}, a.r.refused(asUnavailable(last))
 	}
 	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
 }
@@ -253,7 +255,7 @@ func (a *assertion) lookAgain(ctx context.Context, cause error) (ports.Record, b
 		return *found.Record, false, nil
 	}
 	a.saw(found.Record, found.Tombstone)
-	return ports.Record{}, true, nil
+	return ports.Record{}, true, cause
 }
 
 func (a *assertion) put() (ports.Put, error) {

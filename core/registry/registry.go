@@ -81,6 +81,7 @@ type Registry struct {
 	skipped   map[core.Key]string // records that could not be read, and why
 	recalled  *recalled
 	lag       lag
+	refusals  refusals
 }
 
 // New starts a registry over a backend, which it does not own. It does not wait for the

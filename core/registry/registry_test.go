@@ -32,6 +32,8 @@ type store struct {
 	why    error         // how they end; nil is ports.ErrUnavailable
 	before func(ports.Mutation)
 	after  func(ports.Mutation) error
+	// refuses is what writes, renewals and Health come back with; nil: they are carried out.
+	refuses error
 }
 
 func newStore(t *testing.T) *store {
@@ -73,6 +75,25 @@ func (s *store) hooks(before func(ports.Mutation), after func(ports.Mutation) er
 	s.before, s.after = before, after
 }
 
+func (s *store) refuse(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuses = why
+}
+
+func (s *store) refusal() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refuses
+}
+
+func (s *store) Health(ctx context.Context) error {
+	if err := s.refusal(); err != nil {
+		return err
+	}
+	return s.Backend.Health(ctx)
+}
+
 func (s *store) backend() (ports.Backend, chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,6 +111,13 @@ func (s *store) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mutat
 	s.mu.Lock()
 	before, after := s.before, s.after
 	s.mu.Unlock()
+	if why := s.refusal(); why != nil { // each mutation has its answer
+		res := make([]ports.MutationResult, len(muts))
+		for i := range res {
+			res[i].Err = why
+		}
+		return res, nil
+	}
 	if before != nil {
 		before(muts[0])
 	}
@@ -123,6 +151,9 @@ func (s *store) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]por
 	b, _, err := s.backend()
 	if err != nil {
 		return nil, err
+	}
+	if why := s.refusal(); why != nil {
+		return nil, why
 	}
 	return b.RenewSessions(ctx, ids)
 }

@@ -8,7 +8,6 @@ package registry
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"slices"
@@ -209,14 +208,13 @@ func (r *Registry) renew(due []*session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || len(results) != len(due) {
-		if r.ctx.Err() == nil && !errors.Is(err, ports.ErrClosed) {
-			r.log.Debug("sessions were not renewed", slog.Any("error", err))
-		}
+		r.unrenewedLocked(err)
 		for _, s := range due {
 			s.renewAt = time.Now().Add(jitter(min(500*time.Millisecond, s.granted/8)))
 		}
 		return
 	}
+	r.renewedLocked()
 	for i, s := range due {
 		if results[i].Gone {
 			r.sessionGoneLocked(s)

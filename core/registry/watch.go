@@ -5,6 +5,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
@@ -19,6 +20,8 @@ const (
 	staleAfter = 5 * time.Second
 	// silence is how long a stream may be silent before it is given up.
 	silence = 3 * ports.MaxBookmarkGap
+	// reasonWithin bounds the question why it is.
+	reasonWithin = time.Second
 	// shortOutage is what nobody needs to know about clocks: a plugin that restarts.
 	shortOutage = time.Second
 )
@@ -66,7 +69,7 @@ func (r *Registry) watchLoop() {
 		if r.ctx.Err() != nil {
 			return
 		}
-		r.disconnected(err)
+		r.disconnected(r.reason(err))
 		if progressed {
 			attempt = 0
 		}
@@ -309,6 +312,21 @@ func (r *Registry) absenceLocked(a absentee, found ports.Found) {
 	r.removeLocked(e, t)
 }
 
+// reason asks the store why it is silent, which the end of a wait does not say.
+func (r *Registry) reason(err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, core.ErrUnavailable) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, reasonWithin)
+	defer cancel()
+	if why := r.backend.Health(ctx); why != nil && ctx.Err() == nil {
+		return why
+	}
+	return errSilent
+}
+
+var errSilent = fmt.Errorf("%w: the store has been silent for %s", core.ErrUnavailable, silence)
+
 // disconnected notes that the stream ended, once an outage.
 func (r *Registry) disconnected(err error) {
 	select {
@@ -334,12 +352,12 @@ func (r *Registry) disconnected(err error) {
 // people and programs that know nothing of sockets and processes; the log has the error.
 func outageReason(err error) string {
 	switch {
+	case errors.Is(err, errSilent):
+		return "the store has been silent for " + silence.String()
 	case errors.Is(err, core.ErrPermission):
 		return "the store no longer lets this host read its records"
 	case errors.Is(err, core.ErrUnavailable), errors.Is(err, core.ErrClosed):
 		return "the store, or the plugin that speaks to it, is out of reach"
-	case errors.Is(err, context.DeadlineExceeded):
-		return "the store has been silent for " + silence.String()
 	}
 	return "the store ended the stream of changes"
 }

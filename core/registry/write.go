@@ -38,6 +38,7 @@ func (r *Registry) applyOne(ctx context.Context, m ports.Mutation) ports.Mutatio
 	defer r.mu.Unlock()
 	if res.Err == nil {
 		r.lag.acknowledged(res.Record.Revision, time.Now())
+		r.acceptedLocked()
 	}
 	if d := m.Delete; d != nil && res.Err == nil {
 		r.applyDeleteLocked(ports.Tombstone{
@@ -154,6 +155,7 @@ func (r *Registry) rewrite(ctx context.Context, rec ports.Record,
 ) (ports.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
+	var last error
 	for attempt := range maxAttempts {
 		m, err := change(rec)
 		if err != nil {
@@ -172,10 +174,13 @@ func (r *Registry) rewrite(ctx context.Context, rec ports.Record,
 			}
 		case errors.Is(res.Err, ports.ErrContention):
 		case errors.Is(res.Err, ports.ErrUnavailable), errors.Is(res.Err, context.DeadlineExceeded):
+			if last == nil || ctx.Err() == nil { // the end of patience is no reason
+				last = res.Err
+			}
 			found, err := r.lookupPatiently(ctx, rec.Key)
 			switch {
 			case err != nil:
-				return rec, err
+				return rec, r.refused(err)
 			case found.Record != nil && done(*found.Record):
 				return *found.Record, nil
 			case found.Record != nil:
@@ -187,11 +192,14 @@ func (r *Registry) rewrite(ctx context.Context, rec ports.Record,
 				return rec, notFound(rec.Key)
 			}
 		default:
-			return rec, res.Err
+			return rec, r.refused(res.Err)
 		}
 		if !pause(ctx, attempt) {
 			break
 		}
+	}
+	if last != nil {
+		return rec, r.refused(asUnavailable(last))
 	}
 	return rec, fmt.Errorf("%w: %s is being written by others, or the store is away; try again", core.ErrUnavailable, rec.Key)
 }

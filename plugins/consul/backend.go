@@ -18,6 +18,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -121,18 +122,28 @@ func (b *Backend) connect(ctx context.Context) error {
 // Info implements ports.Backend.
 func (b *Backend) Info() ports.Info { return Info() }
 
-// Health implements ports.Backend: it asks the leader, which has to prove that it is one, and
-// so could write.
+// Health implements ports.Backend. It asks for a write, by consensus, that changes nothing: a
+// cluster without leader or quorum, or a token without the permission, refuses it.
 func (b *Backend) Health(ctx context.Context) error {
 	ctx, leave, err := b.enter(ctx)
 	if err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
 	defer leave()
-	if _, err := b.read(ctx, b.keys.epoch()); err != nil {
+	if err := b.writable(ctx); err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
 	return nil
+}
+
+// writable makes a transaction whose condition never holds. Permissions are looked at before it.
+func (b *Backend) writable(ctx context.Context) error {
+	ops := api.TxnOps{b.op(api.KVCheckIndex, b.keys.epoch(), nil, math.MaxUint64), b.op(api.KVSet, b.keys.epoch(), nil, 0)}
+	if *b.options.Mirror {
+		ops = append(ops, b.mirror.nodeSet(b.mirror.nth(0)))
+	}
+	_, err := b.writeAll(ctx, ops)
+	return err
 }
 
 // Close implements ports.Backend.

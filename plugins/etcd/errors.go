@@ -27,11 +27,11 @@ var known = []struct {
 	{rpctypes.ErrInvalidAuthToken, "etcd: the login has ended; look at " + backendkit.OptionField("username") + " if that stays so", ports.ErrUnavailable},
 	{rpctypes.ErrAuthOldRevision, "etcd: users or roles were changed meanwhile; look at " + backendkit.OptionField("username") + " if that stays so", ports.ErrUnavailable},
 	{rpctypes.ErrUserNotFound, "etcd: it does not know the user; look at " + backendkit.OptionField("username"), ports.ErrPermission},
-	{rpctypes.ErrNoSpace, "etcd: its space quota is exhausted, so it takes no writes; compact and defragment it, raise --quota-backend-bytes, then disarm the alarm (etcdctl alarm disarm)", ports.ErrUnavailable},
-	{rpctypes.ErrCorrupt, "etcd: a member reports corrupt data and takes no writes; see etcdctl alarm list", ports.ErrUnavailable},
+	{rpctypes.ErrNoSpace, "etcd: the space quota of the cluster at " + backendkit.OptionField("url") + " is exhausted, so it takes no writes; compact and defragment it, raise --quota-backend-bytes, then disarm the alarm (etcdctl alarm disarm)", ports.ErrUnavailable},
+	{rpctypes.ErrCorrupt, "etcd: a member of the cluster at " + backendkit.OptionField("url") + " reports corrupt data, and none takes writes; see etcdctl alarm list", ports.ErrUnavailable},
 	{rpctypes.ErrRequestTooLarge, "etcd: the record is larger than its --max-request-bytes allows", ports.ErrTooLarge},
 	{rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner), "etcd: the member is a learner, which takes no reads and writes; name voting members in " + backendkit.OptionField("url"), ports.ErrUnavailable},
-	{rpctypes.ErrNoLeader, "etcd: the cluster has no leader; see etcdctl endpoint status of its members", ports.ErrUnavailable},
+	{rpctypes.ErrNoLeader, "etcd: the cluster at " + backendkit.OptionField("url") + " has no leader; see etcdctl endpoint status of its members", ports.ErrUnavailable},
 }
 
 // fail turns an error of the client into one that wraps exactly one sentinel.

@@ -37,8 +37,9 @@ type connection struct {
 	life context.Context //nolint:containedctx // Dialling, of every reconnect too, ends with it.
 	end  context.CancelFunc
 
-	mu      sync.Mutex // guards waiting
+	mu      sync.Mutex // guards the rest
 	waiting map[*request]struct{}
+	barred  error // why the login is refused that was taken before; nil while it is not
 }
 
 // request is one on its way, to which the server may say that it is not permitted.
@@ -63,7 +64,10 @@ func (s settings) connect(ctx context.Context, log *slog.Logger) (*connection, e
 				log.Warn("the connection to NATS broke; it is made anew", "error", fail(err))
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			c.bar(nil)
+			log.Info("connected to NATS again")
+		}),
 	}
 	if s.tls != nil {
 		opts = append(opts, nats.Secure(s.tls))
@@ -123,7 +127,13 @@ func (c *connection) watching(ctx context.Context, subject string) (context.Cont
 
 // note takes an error that the server sent by itself.
 func (c *connection) note(err error) {
-	if !errors.Is(err, nats.ErrPermissionViolation) {
+	switch {
+	case isLogin(err):
+		if why := fail(err); c.bar(why) { // it comes at each attempt
+			c.log.Warn("NATS does not take the login any more; it is tried again", "error", why)
+		}
+		return
+	case !errors.Is(err, nats.ErrPermissionViolation):
 		c.log.Warn("NATS reports a problem", "error", fail(err))
 		return
 	}
@@ -137,6 +147,22 @@ func (c *connection) note(err error) {
 	}
 }
 
+// bar notes why the login is refused, or with nil that it is not, and reports whether that is news.
+func (c *connection) bar(why error) (news bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	news = (c.barred == nil) != (why == nil)
+	c.barred = why
+	return news
+}
+
+// refusal is why no request will be answered; nil where one may be.
+func (c *connection) refusal() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.barred
+}
+
 // connectProblem says in words why no server could be used.
 func (s settings) connectProblem(err error) error {
 	problem := func(format string, args ...any) error {
@@ -144,8 +170,7 @@ func (s settings) connectProblem(err error) error {
 	}
 	text := err.Error()
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired),
-		strings.Contains(text, "Authentication"), strings.Contains(text, "nkeys not supported"):
+	case isLogin(err), strings.Contains(text, "Authentication"), strings.Contains(text, "nkeys not supported"):
 		if s.logsIn == "" {
 			return fmt.Errorf("nats: the server asks for a login; set %s and password, or token, creds_file or nkey_seed_file: %w", backendkit.OptionField("user"), ports.ErrPermission)
 		}

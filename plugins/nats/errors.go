@@ -62,10 +62,10 @@ func fail(err error) error {
 // known are the errors about which people can do something.
 func known(err error) (sentence string, as error) {
 	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAccountAuthExpired):
+	case isLogin(err):
 		return "the server refuses the login; look at " + backendkit.OptionField("user") + ", password, token, creds_file and nkey_seed_file", ports.ErrPermission
 	case errors.Is(err, nats.ErrPermissionViolation):
-		return fmt.Sprintf("the user lacks a permission (%s); grant it what the README lists", violated(err)), ports.ErrPermission
+		return fmt.Sprintf("the user of %s, or of the other login, lacks a permission (%s); grant it what the README lists", backendkit.OptionField("user"), violated(err)), ports.ErrPermission
 	case errors.Is(err, nats.ErrMaxPayload), errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
 		return "the record is larger than the server's max_payload allows", ports.ErrTooLarge
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
@@ -79,7 +79,7 @@ func known(err error) (sentence string, as error) {
 	}
 	switch uint16(api.ErrorCode) {
 	case codeAccountResources, codeInsufficient, codeStorageResources, codeMemoryResources, codeStoreFailed:
-		return fmt.Sprintf("its storage is used up, so it takes no writes (%s); free some, or raise max_file_store or the account's limits", api.Description), ports.ErrUnavailable
+		return fmt.Sprintf("the storage of the server or account that %s leads to is used up, so it takes no writes (%s); free some, or raise max_file_store or the account's limits", backendkit.OptionField("url"), api.Description), ports.ErrUnavailable
 	case codeMaximumStreams:
 		return "the account may have no further stream; raise its limit, or share a namespace", ports.ErrPermission
 	case codeMaxBytesRequired:
@@ -92,6 +92,16 @@ func known(err error) (sentence string, as error) {
 		return "another stream has subjects of the namespace; choose another " + backendkit.OptionField(ports.OptionNamespace) + ", or remove that stream", ports.ErrInvalid
 	}
 	return "", nil
+}
+
+// isLogin reports whether the server does not take the login, or not any more.
+func isLogin(err error) bool {
+	for _, e := range []error{nats.ErrAuthorization, nats.ErrAuthRevoked, nats.ErrAuthExpired, nats.ErrAccountAuthExpired} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // violated is what the user may not do, in the server's words.

@@ -213,7 +213,7 @@ func TestAFullStore(t *testing.T) {
 	b := open(t, store, prismnats.Options{})
 	backendtest.Session(t, b, "s", time.Hour)
 	first := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
-	words := []string{"nats", "storage is used up", "takes no writes", "max_file_store"}
+	words := []string{"nats", "backend_config.url", "is used up", "takes no writes", "max_file_store"}
 	var full error
 	for i := 0; full == nil; i++ {
 		require.Less(t, i, 1000)

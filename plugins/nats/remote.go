@@ -159,6 +159,9 @@ func (r *remote) ask(ctx context.Context, subject string, request func(ctx conte
 		case ctx.Err() == nil && !isTransient(err):
 			return fail(err)
 		}
+		if why := r.conn.refusal(); why != nil {
+			return why
+		}
 		if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 			last = err
 		}

@@ -83,12 +83,9 @@ func TestASecuredServerFromTheProgram(t *testing.T) {
 // configured starts a server with more configuration than the stores have options for.
 func configured(t *testing.T, config string) *stores.Cluster {
 	t.Helper()
-	server, err := stores.Binary(t.Context(), stores.NATS)
-	require.NoError(t, err)
-	script := filepath.Join(t.TempDir(), "server")
-	text := fmt.Sprintf("#!/bin/sh\ncat > \"$2.more\" <<'END'\ninclude \"./nats.conf\"\n%s\nEND\nexec %s -c \"$2.more\"\n", config, server)
-	require.NoError(t, os.WriteFile(script, []byte(text), 0o700)) //nolint:gosec // It is a program.
-	return stores.ForTest(t, stores.NATS, stores.Options{Binary: script})
+	file := filepath.Join(t.TempDir(), "more.conf")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	return stores.ForTest(t, stores.NATS, stores.Options{Include: file})
 }
 
 // The permissions that the README lists are enough, and no less is.

@@ -16,6 +16,9 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
+// server is what sentences call the server, wherever one is configured.
+var server = "the server of " + backendkit.OptionField("url") + " (or sentinels)"
+
 // known are errors of Redis of which people can do something about, by what they begin with;
 // within a script of Redis 6 that stands inside of a longer text.
 var known = []struct {
@@ -27,14 +30,14 @@ var known = []struct {
 	{[]string{"WRONGPASS", "invalid password", "invalid username-password"}, "redis: the server does not know this user with this password; look at " + backendkit.OptionField("username") + " and " + backendkit.OptionField("password"), ports.ErrPermission},
 	{[]string{"AUTH <password> called without any password", "Client sent AUTH, but no password is set"}, "redis: the server has no password; leave " + backendkit.OptionField("password") + " out", ports.ErrPermission},
 	{[]string{"NOPERM", "The user executing the script"}, "redis: the user in " + backendkit.OptionField("username") + " lacks a permission for the keys of the namespace; see the README for what it needs", ports.ErrPermission},
-	{[]string{"OOM"}, "redis: the server has reached its maxmemory and takes no writes; raise maxmemory, or remove what else it holds", ports.ErrUnavailable},
-	{[]string{"MISCONF"}, "redis: the server cannot write to its disk and takes no writes; look at its log and its disk", ports.ErrUnavailable},
-	{[]string{"NOREPLICAS"}, "redis: too few replicas are connected to the server for it to take writes (min-replicas-to-write)", ports.ErrUnavailable},
+	{[]string{"OOM"}, "redis: " + server + " has reached its maxmemory and takes no writes; raise maxmemory, or remove what else it holds", ports.ErrUnavailable},
+	{[]string{"MISCONF"}, "redis: " + server + " cannot write to its disk and takes no writes; look at its log and its disk", ports.ErrUnavailable},
+	{[]string{"NOREPLICAS"}, "redis: too few replicas are connected to " + server + " for it to take writes; start them, or lower its min-replicas-to-write", ports.ErrUnavailable},
 	{[]string{"READONLY"}, "redis: the server is a read-only replica; set " + backendkit.OptionField("url") + " to the primary", ports.ErrUnavailable},
-	{[]string{"LOADING"}, "redis: the server is still loading its data", ports.ErrUnavailable},
-	{[]string{"MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"}, "redis: the cluster has no primary for the namespace just now; see CLUSTER INFO", ports.ErrUnavailable},
-	{[]string{"BUSY"}, "redis: the server is busy with a long script of another user", ports.ErrUnavailable},
-	{[]string{"max number of clients"}, "redis: the server has its maximum of clients; raise maxclients", ports.ErrUnavailable},
+	{[]string{"LOADING"}, "redis: " + server + " is still loading its data; wait for it", ports.ErrUnavailable},
+	{[]string{"MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"}, "redis: the cluster of " + backendkit.OptionField("url") + " has no primary for the namespace just now; see CLUSTER INFO", ports.ErrUnavailable},
+	{[]string{"BUSY"}, "redis: " + server + " is busy with a long script of another user; see SCRIPT KILL", ports.ErrUnavailable},
+	{[]string{"max number of clients"}, "redis: " + server + " has its maximum of clients; raise maxclients", ports.ErrUnavailable},
 	{[]string{"DB index is out of range", "SELECT is not allowed in cluster mode"}, "redis: the server has no such database (a Redis Cluster has 0 alone); look at " + backendkit.OptionField("db"), ports.ErrInvalid},
 	{[]string{"WRONGTYPE"}, "redis: the namespace holds keys that are not Prism's; choose another " + backendkit.OptionField(ports.OptionNamespace), ports.ErrInvalid},
 }
@@ -65,7 +68,7 @@ func fail(err error) error {
 				return fmt.Errorf("%s: %w", k.sentence, k.as)
 			}
 		}
-		return fmt.Errorf("redis answers: %s: %w", err.Error(), ports.ErrUnavailable)
+		return fmt.Errorf("redis: %s answers %q: %w", server, err.Error(), ports.ErrUnavailable)
 	}
 	if late := backendkit.Unanswered("redis", err); late != nil {
 		return late

@@ -102,15 +102,10 @@ func (e etcdServer) leader(ctx context.Context, c *Cluster, n *node) (int, error
 }
 
 // status returns the leader's id, "0" where there is none, and the node's own.
-func (etcdServer) status(ctx context.Context, c *Cluster, n *node) (leader, id string, err error) {
-	var token string
-	if c.opts.Auth != NoAuth {
-		var session struct{ Token string }
-		login := map[string]string{"name": "root", "password": c.secrets.Admin}
-		if err := c.call(ctx, http.MethodPost, c.direct(n, "/v3/auth/authenticate"), "", "", login, &session); err != nil {
-			return "", "", err
-		}
-		token = session.Token
+func (e etcdServer) status(ctx context.Context, c *Cluster, n *node) (leader, id string, err error) {
+	token, err := e.logIn(ctx, c, n)
+	if err != nil {
+		return "", "", err
 	}
 	var status struct {
 		Leader string
@@ -120,4 +115,15 @@ func (etcdServer) status(ctx context.Context, c *Cluster, n *node) (leader, id s
 	}
 	err = c.call(ctx, http.MethodPost, c.direct(n, "/v3/maintenance/status"), "Authorization", token, struct{}{}, &status)
 	return status.Leader, status.Header.MemberID, err
+}
+
+// logIn returns a token of root's, or "" where nobody has to log in.
+func (etcdServer) logIn(ctx context.Context, c *Cluster, n *node) (string, error) {
+	if c.opts.Auth == NoAuth {
+		return "", nil
+	}
+	var session struct{ Token string }
+	login := map[string]string{"name": "root", "password": c.secrets.Admin}
+	err := c.call(ctx, http.MethodPost, c.direct(n, "/v3/auth/authenticate"), "", "", login, &session)
+	return session.Token, err
 }

@@ -53,6 +53,24 @@ func (c *Cluster) call(ctx context.Context, method, url, header, token string, b
 	return nil
 }
 
+// Call asks the first node of Consul (/v1/…) or etcd (its JSON gateway, /v3/…), past its proxy and as
+// somebody who may do everything. Body and the answer, for which out may be nil, are JSON.
+func (c *Cluster) Call(ctx context.Context, method, path string, body, out any) error {
+	url := c.direct(c.nodes[0], path)
+	switch c.kind {
+	case Consul:
+		return c.call(ctx, method, url, consulToken, c.Credentials.Token, body, out)
+	case Etcd:
+		token, err := etcdServer{}.logIn(ctx, c, c.nodes[0])
+		if err != nil {
+			return err
+		}
+		return c.call(ctx, method, url, "Authorization", token, body, out)
+	default:
+		return fmt.Errorf("%s has no HTTP API: Consul and etcd have", c.kind)
+	}
+}
+
 // direct is the URL of a node itself, past its proxy.
 func (c *Cluster) direct(n *node, path string) string {
 	scheme := "http"

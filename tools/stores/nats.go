@@ -65,7 +65,15 @@ func (natsServer) configure(c *Cluster, n *node) ([]string, error) {
 		return nil, err
 	}
 	file := filepath.Join(n.dir, "nats.conf")
-	return []string{"-c", file}, os.WriteFile(file, encoded, 0o600)
+	if err := os.WriteFile(file, encoded, 0o600); err != nil || c.opts.Include == "" {
+		return []string{"-c", file}, err
+	}
+	more, err := filepath.Rel(n.dir, c.opts.Include) // it takes no other paths
+	if err != nil {
+		return nil, err
+	}
+	both := filepath.Join(n.dir, "both.conf")
+	return []string{"-c", both}, os.WriteFile(both, fmt.Appendf(nil, "include %q\ninclude %q\n", "./nats.conf", "./"+more), 0o600)
 }
 
 // ready asks whether JetStream is up and, in a cluster, in step with its leader.

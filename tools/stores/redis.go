@@ -170,6 +170,15 @@ func (redisServer) leader(ctx context.Context, c *Cluster, n *node) (int, error)
 	return 0, fmt.Errorf("node %d is a replica", n.index)
 }
 
+// RedisCommand sends a command to a node as the default user, who may do everything, and returns
+// the answer as text: a string, a number, or an error of the server's.
+func (c *Cluster) RedisCommand(ctx context.Context, node int, command ...string) (string, error) {
+	if c.kind != Redis {
+		return "", fmt.Errorf("%s takes no commands of Redis: see Call", c.kind)
+	}
+	return c.redis(ctx, c.nodes[node], command...)
+}
+
 // redis sends one command on a connection of its own and returns the answer as text.
 func (c *Cluster) redis(ctx context.Context, n *node, command ...string) (answer string, err error) {
 	var dialer net.Dialer

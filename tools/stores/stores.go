@@ -94,6 +94,9 @@ type Options struct {
 	DataLimit int64
 	// UsualPort gives the first node the port that people know the store by, where that is free.
 	UsualPort bool
+	// Include is a file of further configuration for NATS, which it reads at each start and at each
+	// SIGHUP.
+	Include string
 	// Binary is the server to run instead of the pinned one: an older version, say.
 	Binary string
 	// Dir is where data, configuration, certificates and logs go, in a new folder that Close
@@ -150,6 +153,8 @@ func serverOf(kind Kind, opts Options) (server, error) {
 		return nil, fmt.Errorf("%s: TLS is %d: it is NoTLS, ServerTLS, MutualTLS or ExpiredTLS", kind, opts.TLS)
 	case opts.DataLimit < 0:
 		return nil, fmt.Errorf("%s: DataLimit is %d bytes: it is 0 or more", kind, opts.DataLimit)
+	case opts.Include != "" && kind != NATS:
+		return nil, fmt.Errorf("%s: Include is %q, and only NATS reads further configuration: leave it empty", kind, opts.Include)
 	case opts.DataLimit > 0 && kind == Consul:
 		return nil, fmt.Errorf("%s: DataLimit is %d bytes, and Consul has no such limit: leave it 0", kind, opts.DataLimit)
 	}
