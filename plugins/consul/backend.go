@@ -7,7 +7,7 @@
 //   - table.go: records, by compare-and-set; mirror.go: their likeness in the catalog;
 //   - sessions.go and ending.go: who is alive, and what goes with who is not; sweeper.go,
 //     seats.go and deadlines.go: which process watches over that; tidy.go: what is forgotten;
-//   - watch.go and compare.go: blocking queries, which give states, made into changes;
+//   - watch.go, state.go and compare.go: blocking queries, which give states, made into changes;
 //   - import.go: what others registered.
 //
 // README.md shows the records as Consul's own tools do.
