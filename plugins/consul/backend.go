@@ -7,7 +7,7 @@
 //   - table.go: records, by compare-and-set; mirror.go: their likeness in the catalog;
 //   - sessions.go and ending.go: who is alive, and what goes with who is not; sweeper.go,
 //     seats.go and deadlines.go: which process watches over that; tidy.go: what is forgotten;
-//   - watch.go and compare.go: blocking queries, which give states, made into changes;
+//   - watch.go, state.go and compare.go: blocking queries, which give states, made into changes;
 //   - import.go: what others registered.
 //
 // README.md shows the records as Consul's own tools do.
@@ -114,9 +114,20 @@ func (b *Backend) connect(ctx context.Context) error {
 		_, err = b.foreign.look(bounded, true)
 	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		if b.lacksLeader(ctx) {
+			return b.leaderless()
+		}
 		err = fmt.Errorf("consul at %s did not answer within %s; look at %s: %w", b.way.where(), openLimit, backendkit.OptionField("url"), ports.ErrUnavailable)
 	}
 	return err
+}
+
+// lacksLeader asks what an agent answers at once, as it keeps other calls waiting for a leader.
+func (b *Backend) lacksLeader(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, leaveLimit)
+	defer cancel()
+	leader, err := b.client.Status().LeaderWithQueryOptions((&api.QueryOptions{}).WithContext(ctx))
+	return err == nil && leader == ""
 }
 
 // Info implements ports.Backend.

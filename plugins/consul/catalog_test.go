@@ -71,6 +71,14 @@ func TestTheCatalogShowsInstances(t *testing.T) {
 	require.Len(t, e.Checks, 1)
 	assert.Equal(t, api.HealthPassing, e.Checks[0].Status)
 
+	// For as long as the record stands: Consul's leader removes nodes that have a check of Serf and
+	// left, and agents remove services that were critical for too long.
+	onNode, _, err := c.Health().Node(e.Node.Node, nil)
+	require.NoError(t, err)
+	require.Len(t, onNode, 1, "no check of Serf")
+	assert.Equal(t, "prism:api:api-1", onNode[0].CheckID)
+	assert.Zero(t, onNode[0].Definition.DeregisterCriticalServiceAfterDuration)
+
 	resolver := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "udp", store.DNS())
 	}}

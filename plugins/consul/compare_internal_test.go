@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -17,13 +19,20 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// told is what compare sends.
-func told(t *testing.T, a account, now uint64, snapshot bool, pairs ...*api.KVPair) []ports.WatchEvent {
+// told is what a watcher is told of one key, at which a pair stands, or nothing does.
+func told(t *testing.T, a account, pair *api.KVPair, now uint64, snapshot bool) []ports.WatchEvent {
 	t.Helper()
 	var feeds backendkit.Feeds
 	defer feeds.Close()
+	key := core.Key{Service: "api", ID: "a"}
 	feed, err := feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
-		if err := a.compare(ctx, to, layout{"prism"}, "api", pairs, epoch{id: "e"}, now, snapshot); err != nil {
+		var err error
+		if pair != nil {
+			err = a.tell(ctx, to, key, pair, epoch{id: "e"}, snapshot)
+		} else {
+			err = a.gone(ctx, to, key, epoch{id: "e"}, now)
+		}
+		if err != nil {
 			return err
 		}
 		return io.EOF
@@ -57,50 +66,62 @@ func TestCompareSendsWhatIsNew(t *testing.T) {
 	at := func(n uint64) core.Revision { return core.Revision{Epoch: "e", N: n} }
 
 	a := make(account)
-	assert.Empty(t, told(t, a, 5, true, buried(4)), "a tombstone is no news in a snapshot")
-	events := told(t, a, 6, false, record(6))
+	assert.Empty(t, told(t, a, buried(4), 5, true), "a tombstone is no news in a snapshot")
+	events := told(t, a, record(6), 6, false)
 	require.Len(t, events, 1)
 	assert.Equal(t, at(6), events[0].Record.Revision)
-	assert.Empty(t, told(t, a, 6, false, record(6)), "nothing has moved")
-	events = told(t, a, 8, false, buried(7))
+	assert.True(t, a.stands(key))
+	assert.Empty(t, told(t, a, record(6), 6, false), "nothing has moved")
+	events = told(t, a, buried(7), 8, false)
 	require.Len(t, events, 1)
 	assert.Equal(t, core.CauseOperator, events[0].Tombstone.Cause)
 	assert.Equal(t, at(7), events[0].Tombstone.Revision)
-	assert.Empty(t, told(t, a, 9, false), "its tombstone was forgotten")
+	assert.False(t, a.stands(key))
+	assert.Empty(t, told(t, a, nil, 9, false), "its tombstone was forgotten")
 	assert.Empty(t, a)
 
-	events = told(t, a, 10, false, buried(10))
+	events = told(t, a, buried(10), 10, false)
 	require.Len(t, events, 1, "what came and went between two looks is told too")
-	told(t, a, 12, false, record(11))
-	events = told(t, a, 20, false)
+	told(t, a, record(11), 12, false)
+	events = told(t, a, nil, 20, false)
 	require.Len(t, events, 1, "it has vanished")
 	assert.Equal(t, ports.Tombstone{Key: key, Generation: rec.Generation, Session: "s", Cause: core.CauseUnknown, Revision: at(20)}, *events[0].Tombstone)
 }
 
-func TestCompareReportsWhatCannotBeRead(t *testing.T) {
+func TestWhatCannotBeReadIsReported(t *testing.T) {
 	t.Parallel()
 	a := make(account)
 	damaged := &api.KVPair{Key: "prism/records/api/a", Value: []byte("\x00"), ModifyIndex: 3}
 	for _, snapshot := range []bool{true, false} {
 		clear(a)
-		events := told(t, a, 3, snapshot, damaged, &api.KVPair{Key: "prism/records/api/a/b", ModifyIndex: 3})
+		events := told(t, a, damaged, 3, snapshot)
 		require.Len(t, events, 1)
 		assert.Equal(t, ports.WatchSkipped, events[0].Kind)
 		assert.Equal(t, core.Key{Service: "api", ID: "a"}, events[0].Key)
 		assert.NotEmpty(t, events[0].Reason)
-		assert.Empty(t, told(t, a, 4, false, damaged), "once is enough")
+		assert.Empty(t, told(t, a, damaged, 4, false), "once is enough")
 	}
 }
 
-func TestHintsNameTheServiceThatMoved(t *testing.T) {
+func TestTheLatestWriteNamesRecords(t *testing.T) {
 	t.Parallel()
-	b := &Backend{keys: layout{"prism"}}
-	v := b.readVersions(api.KVPairs{
-		{Key: "prism/versions/epoch", Value: []byte(`{"v":1,"epoch":"e"}`), ModifyIndex: 2},
-		{Key: "prism/versions/07", Value: []byte(`{"v":1,"service":"api-1.x","write":"w"}`), ModifyIndex: 9},
-		{Key: "prism/versions/08", Value: []byte(`{"v":2}`), ModifyIndex: 8},
-	}, 9)
-	assert.Equal(t, epoch{id: "e", index: 2}, v.epoch)
-	assert.Equal(t, map[string]uint64{"07": 9, "08": 8}, v.buckets)
-	assert.Equal(t, map[string]string{"07": "api-1.x"}, v.hints)
+	for value, want := range map[string][]core.Key{
+		`{"v":1,"write":"w","keys":["api-1.x/a","web/b"]}`: {{Service: "api-1.x", ID: "a"}, {Service: "web", ID: "b"}},
+		`{"v":1,"keys":["","api","api/b/c","../x"]}`:       nil,
+		`{"v":1,"keys":7}`: nil,
+		`by hand`:          nil,
+		`{"v":1,"keys":[` + strings.Repeat(`"api/a",`, 99) + `"api/b"]}`: slices.Repeat([]core.Key{{Service: "api", ID: "a"}}, maxNamed),
+	} {
+		assert.Equal(t, want, named([]byte(value)), value)
+	}
+}
+
+func TestWhatWasWrittenComesInItsOrder(t *testing.T) {
+	t.Parallel()
+	a := make(account)
+	key := func(id string) core.Key { return core.Key{Service: "api", ID: id} }
+	a.set(key("told"), sent{index: 7, stands: true})
+	a.set(key("told before"), sent{index: 6, stands: true})
+	m := moves{key("told"): 7, key("told before"): 9, key("b"): 8, key("a"): 8, key("z"): 5}
+	assert.Equal(t, []core.Key{key("z"), key("a"), key("b"), key("told before")}, m.writtenSince(a))
 }

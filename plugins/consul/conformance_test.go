@@ -88,27 +88,29 @@ func (d documents) Write(_ context.Context, namespace string, k core.Key, docume
 	if err != nil {
 		return err
 	}
-	found, _, err := c.KV().List(namespace+"/services/", nil)
+	moves, _, err := c.KV().List(namespace+"/moves/", nil)
 	if err != nil {
 		return err
 	}
-	for _, pair := range found {
-		bucket, service, _ := strings.Cut(strings.TrimPrefix(pair.Key, namespace+"/services/"), "/")
-		if service != k.Service {
+	for _, move := range moves {
+		bucket, name, _ := strings.Cut(strings.TrimPrefix(move.Key, namespace+"/moves/"), "/")
+		if name != k.String() {
 			continue
 		}
-		mark := fmt.Appendf(nil, `{"v":1,"service":%q,"write":"by hand, after %d"}`, service, pair.ModifyIndex)
-		ok, resp, _, err := c.Txn().Txn(api.TxnOps{
-			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: recordKey(namespace, k), Value: document}},
-			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: pair.Key, Value: mark}},
-			{KV: &api.KVTxnOp{Verb: api.KVSet, Key: namespace + "/versions/" + bucket, Value: mark}},
-		}, nil)
+		mark := fmt.Sprintf("by hand, after %d", move.ModifyIndex)
+		var ops api.TxnOps
+		for key, value := range map[string]string{
+			recordKey(namespace, k): string(document), move.Key: mark, namespace + "/versions/" + bucket: mark, namespace + "/latest": mark,
+		} {
+			ops = append(ops, &api.TxnOp{KV: &api.KVTxnOp{Verb: api.KVSet, Key: key, Value: []byte(value)}})
+		}
+		ok, resp, _, err := c.Txn().Txn(ops, nil)
 		if err == nil && !ok {
 			err = fmt.Errorf("the transaction failed: %s", resp.Errors[0].What)
 		}
 		return err
 	}
-	return fmt.Errorf("no version of the service %s is stored", k.Service)
+	return fmt.Errorf("no move of %s is stored", k)
 }
 
 func recordKey(namespace string, k core.Key) string {

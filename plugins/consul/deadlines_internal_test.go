@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -96,7 +97,7 @@ func TestBucketsAreSpread(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]int)
 	for i := range 6400 {
-		seen[bucketOf(fmt.Sprintf("service-%d", i))]++
+		seen[bucketOf(core.Key{Service: "api", ID: fmt.Sprintf("api-%d", i)})]++
 	}
 	assert.Len(t, seen, buckets)
 	for bucket, n := range seen {

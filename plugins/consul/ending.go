@@ -181,17 +181,14 @@ func (b *Backend) heldKeys(ctx context.Context, ends []ending) ([]heldKey, error
 		ops[i] = b.op(api.KVGetTree, b.keys.heldBy(e.id), nil, 0)
 		of[e.id] = e
 	}
-	ok, resp, _, err := b.client.Txn().Txn(ops, b.consistent(ctx))
+	pairs, err := b.look(b.consistent(ctx), ops)
 	if err != nil {
-		return nil, b.failure(ctx, err)
-	}
-	if !ok {
-		return nil, b.broken(resp.Errors)
+		return nil, err
 	}
 	var held []heldKey
-	for _, res := range resp.Results {
-		id, _, _ := strings.Cut(strings.TrimPrefix(res.KV.Key, b.keys.allHeld()), "/")
-		held = append(held, heldKey{of[ports.SessionID(id)], res.KV.Key})
+	for _, pair := range pairs {
+		id, _, _ := strings.Cut(strings.TrimPrefix(pair.Key, b.keys.allHeld()), "/")
+		held = append(held, heldKey{of[ports.SessionID(id)], pair.Key})
 	}
 	return held, nil
 }

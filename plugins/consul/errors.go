@@ -60,12 +60,22 @@ func (b *Backend) refusal(se *statusError) error {
 		return core.Invalid(backendkit.OptionField("datacenter"), b.options.Datacenter, "Consul knows no such datacenter")
 	case strings.Contains(text, "Enterprise feature"), strings.Contains(text, `query parameter: "ns"`), strings.Contains(text, `query parameter: "partition"`):
 		return &core.FieldError{Field: backendkit.OptionField("consul_namespace"), Allowed: "it and partition are for Consul Enterprise, and this server is not (" + text + "); leave them out"}
+	case strings.Contains(text, "unable to store logs"), strings.Contains(text, "no space left on device"):
+		return fmt.Errorf("consul at %s (%s) cannot write its log (%s); make room on the disk of its data_dir and start it again: %w", b.way.where(), backendkit.OptionField("url"), text, ports.ErrUnavailable)
+	case strings.Contains(text, "No cluster leader"):
+		return b.leaderless()
 	case se.code >= 500, se.code == http.StatusTooManyRequests:
 		return fmt.Errorf("consul at %s cannot serve now (%s): %w", b.way.where(), text, ports.ErrUnavailable)
 	default:
 		return fmt.Errorf("what answers at %s is not Consul, or refuses to be asked (status %d, %s); look at %s: %w",
 			b.way.where(), se.code, text, backendkit.OptionField("url"), ports.ErrUnavailable)
 	}
+}
+
+// leaderless says why a Consul that answers can do nothing.
+func (b *Backend) leaderless() error {
+	return fmt.Errorf("consul at %s (%s) has no leader: most of its servers are down, or cannot write, as on a full disk; look at what they log, and at the disk of data_dir: %w",
+		b.way.where(), backendkit.OptionField("url"), ports.ErrUnavailable)
 }
 
 // denied says which permission is missing, and how to give it or do without.

@@ -248,12 +248,12 @@ func (g guests) compare(ctx context.Context, to *backendkit.Feed, found map[core
 		return core.Revision{Epoch: at.Epoch, N: max(n, at.N+1)}
 	}
 	for k := range g {
-		if told[k.Service][k.ID].stands {
+		if told.stands(k) {
 			delete(g, k) // Prism's record has taken the place.
 		}
 	}
 	for k, r := range found {
-		if told[k.Service][k.ID].stands {
+		if told.stands(k) {
 			continue
 		}
 		if before := g[k]; before != nil && before.Generation == r.Generation && before.State == r.State && string(before.Body) == string(r.Body) {

@@ -1,7 +1,7 @@
 package consul
 
-// kv.go: the four ways in which everything here speaks to Consul: read keys, list a prefix,
-// list names, and write in one transaction.
+// kv.go: the ways in which everything here speaks to Consul: read keys and prefixes at one
+// time, wait for a key or a prefix, list names, and write in one transaction.
 
 import (
 	"context"
@@ -36,19 +36,36 @@ func (b *Backend) read(ctx context.Context, keys ...string) ([]*api.KVPair, erro
 		for i, key := range part {
 			ops[i] = b.op(api.KVGetOrEmpty, key, nil, 0)
 		}
-		ok, resp, _, err := b.client.Txn().Txn(ops, b.consistent(ctx))
+		found, err := b.look(b.consistent(ctx), ops)
 		if err != nil {
-			return nil, b.failure(ctx, err)
+			return nil, err
 		}
-		if !ok {
-			return nil, b.broken(resp.Errors)
+		if len(found) != len(part) {
+			return nil, b.hidden()
 		}
-		if len(resp.Results) != len(part) { // Consul leaves out what the token may not read.
-			return nil, b.denied(fmt.Sprintf("lacks permission 'key:read' on %q", b.keys.root()))
-		}
-		for _, res := range resp.Results {
-			pairs = append(pairs, res.KV)
-		}
+		pairs = append(pairs, found...)
+	}
+	return pairs, nil
+}
+
+// hidden is the error of a read that lacks something: Consul leaves out what the token may not
+// read.
+func (b *Backend) hidden() error {
+	return b.denied(fmt.Sprintf("lacks permission 'key:read' on %q", b.keys.root()))
+}
+
+// look runs a transaction that only reads, and returns what it shows, in order.
+func (b *Backend) look(q *api.QueryOptions, ops api.TxnOps) (api.KVPairs, error) {
+	ok, resp, _, err := b.client.Txn().Txn(ops, q)
+	if err != nil {
+		return nil, b.failure(q.Context(), err)
+	}
+	if !ok {
+		return nil, b.broken(resp.Errors)
+	}
+	pairs := make(api.KVPairs, len(resp.Results))
+	for i, res := range resp.Results {
+		pairs[i] = res.KV
 	}
 	return pairs, nil
 }
@@ -62,19 +79,6 @@ func (b *Backend) list(ctx context.Context, prefix string) (api.KVPairs, error) 
 	return pairs, nil
 }
 
-// listFrom is list for somebody who knows of a write under the prefix: only where the answer
-// does not have it yet, the leader has to prove itself.
-func (b *Backend) listFrom(ctx context.Context, prefix string, index uint64) (api.KVPairs, error) {
-	pairs, meta, err := b.client.KV().List(prefix, (&api.QueryOptions{}).WithContext(ctx))
-	if err != nil {
-		return nil, b.failure(ctx, err)
-	}
-	if meta.LastIndex < index {
-		return b.list(ctx, prefix)
-	}
-	return pairs, nil
-}
-
 // listAfter is list with its index, which waits until that is above after, or for a while.
 func (b *Backend) listAfter(ctx context.Context, prefix string, after uint64, wait time.Duration) (api.KVPairs, uint64, error) {
 	q := b.consistent(ctx)
@@ -84,6 +88,20 @@ func (b *Backend) listAfter(ctx context.Context, prefix string, after uint64, wa
 		return nil, 0, b.failure(ctx, err)
 	}
 	return pairs, meta.LastIndex, nil
+}
+
+// getAfter reads one key as listAfter lists. What is absent has the index 0.
+func (b *Backend) getAfter(ctx context.Context, key string, after uint64, wait time.Duration) (*api.KVPair, error) {
+	q := b.consistent(ctx)
+	q.WaitIndex, q.WaitTime = after, wait
+	pair, _, err := b.client.KV().Get(key, q)
+	if err != nil {
+		return nil, b.failure(ctx, err)
+	}
+	if pair == nil {
+		pair = &api.KVPair{Key: key}
+	}
+	return pair, nil
 }
 
 // names returns the keys under a prefix, linearizably, up to and including a separator.

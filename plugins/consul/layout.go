@@ -12,8 +12,8 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// buckets is how many keys the first level of the watch has: a change wakes every watcher with
-// a list of so many entries, which then reads the names of one bucket's services.
+// buckets is how many parts the records of a namespace are divided into, so that a watcher who
+// was late looks for what has moved in a part of them.
 const buckets = 64
 
 // layout makes the keys of one namespace.
@@ -21,31 +21,30 @@ type layout struct{ namespace string }
 
 func (l layout) root() string { return l.namespace + "/" }
 
-// epoch stands among the versions, so that one query shows both.
+// latest is the key that every watch blocks on: every write of records touches it, and names them.
+func (l layout) latest() string { return l.namespace + "/latest" }
+
+// epoch stands among the versions, so that one read shows both.
 func (l layout) epoch() string { return l.versions() + "epoch" }
 
-// versions is the prefix that every watch blocks on: the epoch, and for each bucket a key that
-// every write of its records touches.
+// versions holds the epoch, and for each bucket a key that every write of its records touches.
 func (l layout) versions() string { return l.namespace + "/versions/" }
 
-func (l layout) bucketVersion(bucket string) string { return l.versions() + bucket }
+func (l layout) version(bucket string) string { return l.versions() + bucket }
 
-// services is the second level: a key for each service of a bucket, touched likewise.
-func (l layout) services(bucket string) string {
-	if bucket == "" {
-		return l.namespace + "/services/"
-	}
-	return l.namespace + "/services/" + bucket + "/"
-}
+// move is touched with a record, so that a list of a bucket shows which of them were written.
+func (l layout) move(k core.Key) string { return l.moves(bucketOf(k)) + k.Service + "/" + k.ID }
 
-func (l layout) serviceVersion(service string) string {
-	return l.services(bucketOf(service)) + service
-}
+func (l layout) moves(bucket string) string { return l.allMoves() + bucket + "/" }
+
+func (l layout) allMoves() string { return l.namespace + "/moves/" }
 
 // record is where a record stands, or its tombstone.
 func (l layout) record(k core.Key) string { return l.records(k.Service) + k.ID }
 
-func (l layout) records(service string) string { return l.namespace + "/records/" + service + "/" }
+func (l layout) records(service string) string { return l.allRecords() + service + "/" }
+
+func (l layout) allRecords() string { return l.namespace + "/records/" }
 
 // held lists the records under a session, so that its end need not look at all.
 func (l layout) held(id ports.SessionID, k core.Key) string {
@@ -81,13 +80,13 @@ func (l layout) ticks() string { return l.namespace + "/ticks" }
 
 // known are the names below the root, by which foreign data is told from ours.
 func (l layout) known() []string {
-	return []string{l.versions(), l.services(""), l.namespace + "/records/", l.allHeld(), l.sessions(), l.endedPrefix(), l.seats(), l.ticks()}
+	return []string{l.latest(), l.versions(), l.allMoves(), l.allRecords(), l.allHeld(), l.sessions(), l.endedPrefix(), l.seats(), l.ticks()}
 }
 
-// bucketOf spreads services over the buckets.
-func bucketOf(service string) string {
+// bucketOf spreads records over the buckets.
+func bucketOf(k core.Key) string {
 	h := fnv.New32a()
-	_, _ = h.Write([]byte(service)) // It never fails.
+	_, _ = h.Write([]byte(k.String())) // It never fails.
 	return fmt.Sprintf("%02x", h.Sum32()%buckets)
 }
 

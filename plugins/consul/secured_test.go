@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -211,6 +212,53 @@ func TestWrongAddresses(t *testing.T) {
 		t.Parallel()
 		require.NoError(t, use(t.Context(), opened(t, consul.Options{URL: nobody.URL + "," + store.URL(), Namespace: "second"})))
 	})
+}
+
+// Without a leader an agent keeps calls waiting for longer than Open may take.
+func TestNoLeader(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Nodes: 3})
+	for _, i := range []int{1, 2} {
+		require.NoError(t, store.KillNode(i))
+	}
+	c, err := client(store)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { // The one that is left may have led, and notices it alone.
+		leader, err := c.Status().Leader()
+		return err == nil && leader == ""
+	}, limit, 50*time.Millisecond)
+	refused(t, consul.Options{URL: store.URL()}, ports.ErrUnavailable, "has no leader")
+}
+
+// What Consul 1.22.7 answered when its disk was full, and from then on.
+func TestAFullDisk(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	var says atomic.Pointer[string]
+	proxy := front(t, store, func(w http.ResponseWriter, r *http.Request, forward func()) {
+		if text := says.Load(); text != nil && r.URL.Path == "/v1/txn" && strings.Contains(content(t, r), "cas") {
+			http.Error(w, *text, http.StatusInternalServerError)
+			return
+		}
+		forward()
+	})
+	b := opened(t, consul.Options{URL: proxy.URL})
+	session(t, b, "s-1", time.Minute)
+	for _, answer := range []string{
+		`raft apply failed: unable to store logs within log store, err: "segment is sealed"`,
+		`raft apply failed: unable to store logs within log store, err: "write: no space left on device"`,
+		`No cluster leader`,
+	} {
+		says.Store(&answer)
+		results, err := b.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{Record: newRecord("api", "api-1", "s-1")}}})
+		require.NoError(t, err)
+		require.ErrorIs(t, results[0].Err, ports.ErrUnavailable, answer)
+		for _, part := range []string{"consul at " + proxy.URL, "backend_config.url", "disk of", "data_dir"} {
+			require.ErrorContains(t, results[0].Err, part, answer)
+		}
+	}
+	says.Store(nil)
+	apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "api-1", "s-1")}})
 }
 
 func TestForeignDataIsLeftAlone(t *testing.T) {

@@ -31,8 +31,8 @@ type times struct {
 }
 
 var sweepTimes = times{
-	beat: time.Second, stale: 3500 * time.Millisecond, check: 10 * time.Second, lag: 400 * time.Millisecond,
-	look: 100 * time.Millisecond, wait: time.Second, gap: 3 * time.Second, help: 3 * time.Second, tick: 10 * time.Minute,
+	beat: time.Second, stale: 3500 * time.Millisecond, check: 10 * time.Second, lag: 300 * time.Millisecond,
+	look: 250 * time.Millisecond, wait: time.Second, gap: 3 * time.Second, help: 3 * time.Second, tick: 10 * time.Minute,
 }
 
 // atOnce is how many sessions one process ends at the same time.

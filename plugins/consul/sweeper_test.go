@@ -164,7 +164,7 @@ func TestRenewalsWakeNoWatcher(t *testing.T) {
 	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
 	var reads atomic.Int64
 	proxy := front(t, store, func(_ http.ResponseWriter, r *http.Request, forward func()) {
-		if r.URL.Path == "/v1/kv/prism/versions/" {
+		if r.URL.Path == "/v1/kv/prism/latest" {
 			reads.Add(1)
 		}
 		forward()

@@ -142,8 +142,10 @@ type transaction struct {
 
 	of       []reason // of each operation
 	sessions map[ports.SessionID]bool
-	versions map[string]bool
+	versions map[string]bool // of buckets, that it touches
 	nodes    map[string]bool // of the catalog, that it makes sure of
+	latest   *api.TxnOp
+	written  latestJSON // what latest says
 }
 
 // reason says what an operation is for: one change, one session, or, with neither, all.
@@ -190,7 +192,7 @@ func (t *transaction) add(p *planned) bool {
 			t.put(reason{change: p}, b.op(api.KVSet, b.keys.held(will, c.Key), []byte(c.ID), 0))
 		}
 	}
-	t.touch(c.Key.Service, c.ID)
+	t.touch(c.Key, c.ID)
 	if *b.options.Mirror {
 		ops := b.mirror.ops(c.Key, c.Was.Record, c.Record, p.unmirrored)
 		if node := b.mirror.node(c.Key); len(ops) > 0 && !t.nodes[node] && !b.nodes.have(t.epoch, node) {
@@ -204,17 +206,23 @@ func (t *transaction) add(p *planned) bool {
 	return true
 }
 
-// touch moves the keys that watchers of a service block on. A value that was there before
-// would not move them.
-func (t *transaction) touch(service, write string) {
-	bucket := bucketOf(service)
-	value := fmt.Appendf(nil, `{"v":1,"service":%q,"write":%q}`, service, write)
-	for _, key := range []string{t.b.keys.serviceVersion(service), t.b.keys.bucketVersion(bucket)} {
-		if !t.versions[key] {
-			t.versions[key] = true
-			t.put(reason{}, t.b.op(api.KVSet, key, value, 0))
-		}
+// touch moves the keys by which watchers see that a record was written. A value that was there
+// before would not move them.
+func (t *transaction) touch(k core.Key, write string) {
+	t.put(reason{}, t.b.op(api.KVSet, t.b.keys.move(k), []byte(write), 0))
+	if bucket := bucketOf(k); !t.versions[bucket] {
+		t.versions[bucket] = true
+		t.put(reason{}, t.b.op(api.KVSet, t.b.keys.version(bucket), []byte(write), 0))
 	}
+	if t.latest == nil {
+		t.latest = t.b.op(api.KVSet, t.b.keys.latest(), nil, 0)
+		t.put(reason{}, t.latest)
+		t.written.V, t.written.Write = 1, write
+	}
+	if len(t.written.Keys) < maxNamed {
+		t.written.Keys = append(t.written.Keys, k.String())
+	}
+	t.latest.KV.Value = t.written.encode()
 }
 
 // run commits, writes down what came of it, and returns the changes that have to be sent again.

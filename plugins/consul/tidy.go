@@ -89,13 +89,17 @@ func (b *Backend) forgetEnded(ctx context.Context, upTo uint64) error {
 	return b.removeOld(ctx, pairs, upTo)
 }
 
-// removeOld deletes what has not moved since it was listed and is not newer than a revision.
-func (b *Backend) removeOld(ctx context.Context, pairs api.KVPairs, upTo uint64) error {
+// removeOld deletes what has not moved since it was listed and is not newer than a revision, each
+// with other keys that go with it.
+func (b *Backend) removeOld(ctx context.Context, pairs api.KVPairs, upTo uint64, with ...func(key string) string) error {
 	pairs = slices.DeleteFunc(pairs, func(p *api.KVPair) bool { return p.ModifyIndex > upTo })
-	for part := range slices.Chunk(pairs, maxOps) {
-		ops := make(api.TxnOps, len(part))
-		for i, pair := range part {
-			ops[i] = b.op(api.KVDeleteCAS, pair.Key, nil, pair.ModifyIndex)
+	for part := range slices.Chunk(pairs, maxOps/(1+len(with))) {
+		var ops api.TxnOps
+		for _, pair := range part {
+			ops = append(ops, b.op(api.KVDeleteCAS, pair.Key, nil, pair.ModifyIndex))
+			for _, other := range with {
+				ops = append(ops, b.op(api.KVDelete, other(pair.Key), nil, 0))
+			}
 		}
 		// Where one has moved, none is deleted: the next tick sees to the others.
 		if _, err := b.writeAll(ctx, ops); err != nil {
@@ -105,10 +109,14 @@ func (b *Backend) removeOld(ctx context.Context, pairs api.KVPairs, upTo uint64)
 	return nil
 }
 
-// tidyRecords forgets tombstones up to a revision, and services of which nothing is left, and
-// puts right what the catalog shows.
+// tidyRecords forgets tombstones up to a revision, tells watchers of records that somebody
+// removed by hand, and puts right what the catalog shows.
 func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
-	services, err := b.list(ctx, b.keys.services(""))
+	moved, err := b.list(ctx, b.keys.allMoves()) // before the records, so that none of them is newer
+	if err != nil {
+		return err
+	}
+	services, err := b.services(ctx)
 	if err != nil {
 		return err
 	}
@@ -116,11 +124,8 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 	if err != nil {
 		return err
 	}
-	for _, version := range services {
-		_, service, ok := strings.Cut(strings.TrimPrefix(version.Key, b.keys.services("")), "/")
-		if !ok {
-			continue
-		}
+	stands := make(map[core.Key]bool)
+	for _, service := range services {
 		pairs, err := b.list(ctx, b.keys.records(service))
 		if err != nil {
 			return err
@@ -128,6 +133,7 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 		var old api.KVPairs
 		for _, pair := range pairs {
 			k := core.Key{Service: service, ID: strings.TrimPrefix(pair.Key, b.keys.records(service))}
+			stands[k] = true
 			d, err := backendkit.DecodeFor(k, pair.Value)
 			switch {
 			case err != nil:
@@ -139,14 +145,34 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 				}
 			}
 		}
-		if len(pairs) == 0 {
-			old = append(old, version)
+		move := func(key string) string {
+			return b.keys.move(core.Key{Service: service, ID: strings.TrimPrefix(key, b.keys.records(service))})
 		}
-		if err := b.removeOld(ctx, old, upTo); err != nil {
+		if err := b.removeOld(ctx, old, upTo, move); err != nil {
 			return err
 		}
 	}
+	for _, pair := range moved {
+		_, name, _ := strings.Cut(strings.TrimPrefix(pair.Key, b.keys.allMoves()), "/")
+		if k, ok := keyOf(name); ok && !stands[k] {
+			if err := b.removeMove(ctx, k, pair); err != nil {
+				return err
+			}
+		}
+	}
 	return b.hideStrays(ctx, shown)
+}
+
+// removeMove takes a record that is not there out of its bucket, which watchers see.
+func (b *Backend) removeMove(ctx context.Context, k core.Key, move *api.KVPair) error {
+	write := newID()
+	_, err := b.writeAll(ctx, api.TxnOps{
+		b.op(api.KVCheckNotExists, b.keys.record(k), nil, 0),
+		b.op(api.KVDeleteCAS, move.Key, nil, move.ModifyIndex),
+		b.op(api.KVSet, b.keys.version(bucketOf(k)), []byte(write), 0),
+		b.op(api.KVSet, b.keys.latest(), latestJSON{V: 1, Write: write}.encode(), 0),
+	})
+	return err // Conditions that do not hold show that it is there again.
 }
 
 // shownServices lists what the catalog has on our nodes, by id; nil when nothing is mirrored.

@@ -74,7 +74,7 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 	assert.NotContains(t, names(), "prism/ended/s-1")
 	assert.NotContains(t, names(), "/alone")
 	assert.Contains(t, names(), "prism/records/api/stays")
-	assert.Contains(t, names(), "prism/services/"+bucketOf("api")+"/api")
+	assert.Contains(t, names(), b.keys.move(stays))
 
 	entries, _, err := b.client.Health().Service("api", "", false, nil)
 	require.NoError(t, err)
@@ -83,4 +83,44 @@ func TestWhatIsOverIsForgotten(t *testing.T) {
 	found, err := b.Get(ctx, []core.Key{stays})
 	require.NoError(t, err)
 	assert.NotNil(t, found[0].Record)
+}
+
+// A record that somebody removes by hand is gone for watchers at the next tick.
+func TestWhatIsRemovedByHandIsTold(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	b, err := Open(t.Context(), Options{URL: store.URL()})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close()) })
+	ctx := t.Context()
+	_, err = b.OpenSession(ctx, ports.SessionSpec{ID: "s-1", TTL: time.Hour})
+	require.NoError(t, err)
+	rec := ports.Record{
+		Key: core.Key{Service: "api", ID: "api-1"}, Generation: core.Generation{}.Next(), Session: "s-1",
+		Body: []byte(`{"v":1,"host":"10.0.0.1","port":1,"weight":1}`), State: core.State{Declared: core.DeclaredUp},
+	}
+	_, err = b.Apply(ctx, []ports.Mutation{{Put: &ports.Put{Record: rec}}})
+	require.NoError(t, err)
+	w, err := b.Watch(ctx, ports.WatchRequest{Follow: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	after := func(kind ports.WatchKind) ports.WatchEvent {
+		for {
+			ev, err := w.Next(ctx)
+			require.NoError(t, err)
+			if ev.Kind == kind {
+				return ev
+			}
+		}
+	}
+	after(ports.WatchSynced)
+	_, err = b.client.KV().Delete(b.keys.record(rec.Key), nil)
+	require.NoError(t, err)
+	require.NoError(t, newSweeper(b, sweepTimes).tidy(ctx))
+	gone := after(ports.WatchDelete).Tombstone
+	assert.Equal(t, rec.Key, gone.Key)
+	assert.Equal(t, core.CauseUnknown, gone.Cause)
+	entries, _, err := b.client.Health().Service("api", "", false, nil)
+	require.NoError(t, err)
+	assert.Empty(t, entries)
 }

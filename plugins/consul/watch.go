@@ -1,8 +1,8 @@
 package consul
 
-// watch.go: the stream of records: one blocking query on the versions of all buckets, then
-// reads of the services that have moved. That query, which the leader answers after it has
-// proved that it leads, is the bookmark too.
+// watch.go: the stream of records: one blocking query on the key that every write touches, then
+// a read of the records that it names and of what shows whether there are others. That query,
+// which the leader answers after it has proved that it leads, is the bookmark too.
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 		return nil, fmt.Errorf("watch: %w", err)
 	}
 	defer leave()
-	first, err := b.versionsAfter(ctx, 0, 0)
+	first, err := b.standing(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
@@ -58,37 +59,13 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error { return w.run(ctx, to, reason) })
 }
 
-// versionsAfter waits until something is written after an index, or for a while, and makes
-// an epoch where there is none.
-func (b *Backend) versionsAfter(ctx context.Context, after uint64, wait time.Duration) (versions, error) {
-	for {
-		pairs, index, err := b.listAfter(ctx, b.keys.versions(), after, wait)
-		if err != nil {
-			return versions{}, err
-		}
-		v := b.readVersions(pairs, index)
-		if v.epoch.id != "" {
-			b.epochs.see(v.epoch)
-			return v, nil
-		}
-		read, err := b.read(ctx, b.keys.epoch())
-		if err != nil {
-			return versions{}, err
-		}
-		if _, _, err := b.currentEpoch(ctx, read[0]); err != nil {
-			return versions{}, err
-		}
-		after = 0
-	}
-}
-
 // watch belongs to the goroutine of run.
 type watch struct {
 	b        *Backend
 	services map[string]bool // nil: all
 	follow   bool
 
-	at     versions
+	at     state
 	sent   account
 	guests guests
 }
@@ -120,17 +97,12 @@ func (w *watch) snapshot(ctx context.Context, to *backendkit.Feed, reason string
 			services = append(services, service)
 		}
 	} else {
-		names, err := w.b.names(ctx, w.b.keys.services(""), "")
-		if err != nil {
+		var err error
+		if services, err = w.b.services(ctx); err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
-		for _, name := range names {
-			if _, service, ok := strings.Cut(strings.TrimPrefix(name, w.b.keys.services("")), "/"); ok {
-				services = append(services, service)
-			}
-		}
 	}
-	if err := w.compareAll(ctx, to, services, true); err != nil {
+	if err := w.tellAll(ctx, to, services); err != nil {
 		return err
 	}
 	if err := w.visit(ctx, to, !w.follow); err != nil {
@@ -139,8 +111,23 @@ func (w *watch) snapshot(ctx context.Context, to *backendkit.Feed, reason string
 	return to.Synced(ctx, w.at.epoch.at(w.at.index))
 }
 
-// compareAll reads services, a few at the same time, and sends what is new, in their order.
-func (w *watch) compareAll(ctx context.Context, to *backendkit.Feed, services []string, snapshot bool) error {
+// services lists those that have a record or a tombstone.
+func (b *Backend) services(ctx context.Context) ([]string, error) {
+	names, err := b.names(ctx, b.keys.allRecords(), "/")
+	if err != nil {
+		return nil, err
+	}
+	var services []string
+	for _, name := range names {
+		if service, ok := strings.CutSuffix(strings.TrimPrefix(name, b.keys.allRecords()), "/"); ok {
+			services = append(services, service)
+		}
+	}
+	return services, nil
+}
+
+// tellAll reads services, a few at the same time, and sends what stands of them, in their order.
+func (w *watch) tellAll(ctx context.Context, to *backendkit.Feed, services []string) error {
 	ahead := readAll(ctx, w.b, services)
 	defer ahead.stop()
 	for _, service := range services {
@@ -148,8 +135,14 @@ func (w *watch) compareAll(ctx context.Context, to *backendkit.Feed, services []
 		if err != nil {
 			return fmt.Errorf("watch: %w", err)
 		}
-		if err := w.sent.compare(ctx, to, w.b.keys, service, pairs, w.at.epoch, w.at.index, snapshot); err != nil {
-			return err
+		for _, pair := range pairs {
+			k := core.Key{Service: service, ID: strings.TrimPrefix(pair.Key, w.b.keys.records(service))}
+			if k.Validate() != nil {
+				continue // not Prism's
+			}
+			if err := w.sent.tell(ctx, to, k, pair, w.at.epoch, true); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -159,9 +152,15 @@ func (w *watch) compareAll(ctx context.Context, to *backendkit.Feed, services []
 // why.
 func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string, err error) {
 	for heard := time.Now(); ; {
-		bounded, cancel := context.WithTimeout(ctx, bookmarkEvery+answerLimit)
-		now, err := w.b.versionsAfter(bounded, w.at.index, bookmarkEvery)
-		cancel()
+		now, err := w.wait(ctx)
+		if err == nil {
+			if reset, err = w.follows(ctx, now); reset != "" {
+				return reset, nil
+			}
+		}
+		if err == nil {
+			err = w.moved(ctx, to, now)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return "", ctx.Err()
@@ -170,28 +169,10 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 		case err != nil && time.Since(heard) >= patience:
 			return "", fmt.Errorf("watch: consul at %s has not answered for %s: %w", w.b.way.where(), patience, ports.ErrUnavailable)
 		case err != nil:
-			pause(ctx, retryEvery)
+			pause(ctx, retryEvery) // What was sent is known, and not sent again.
 			continue
 		}
 		heard = time.Now()
-		before := w.at
-		switch {
-		case now.epoch.id != before.epoch.id:
-			w.at = now
-			return "the store has lost or replaced its data: a new epoch", nil
-		case now.index < before.index:
-			if _, err := w.b.newEpoch(ctx, now.epoch.index); err != nil {
-				return "", fmt.Errorf("watch: %w", err)
-			}
-			if w.at, err = w.b.versionsAfter(ctx, 0, 0); err != nil {
-				return "", fmt.Errorf("watch: %w", err)
-			}
-			return "the store was set back to an earlier state: a new epoch", nil
-		}
-		w.at = now
-		if err := w.moved(ctx, to, before); err != nil {
-			return "", err
-		}
 		if err := w.visit(ctx, to, false); err != nil {
 			return "", err
 		}
@@ -199,6 +180,52 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 			return "", err
 		}
 	}
+}
+
+// follows looks whether a state can come after w.at. Where it cannot, w.at is what a snapshot
+// starts from, and it says why.
+func (w *watch) follows(ctx context.Context, now state) (reset string, err error) {
+	switch {
+	case now.epoch.id != w.at.epoch.id:
+		w.at = now
+		return "the store has lost or replaced its data: a new epoch", nil
+	case now.index < w.at.index:
+		if _, err := w.b.newEpoch(ctx, now.epoch.index); err != nil {
+			return "", err
+		}
+		if w.at, err = w.b.standing(ctx); err != nil {
+			return "", err
+		}
+		return "the store was set back to an earlier state: a new epoch", nil
+	}
+	return "", nil
+}
+
+// wait waits until something is written, or for a while, and returns what stands then.
+func (w *watch) wait(ctx context.Context) (state, error) {
+	ctx, cancel := context.WithTimeout(ctx, bookmarkEvery+answerLimit)
+	defer cancel()
+	latest, err := w.b.getAfter(ctx, w.b.keys.latest(), w.at.index, bookmarkEvery)
+	switch {
+	case err != nil:
+		return state{}, err
+	case latest.ModifyIndex == w.at.index:
+		return w.at, nil
+	case latest.ModifyIndex < w.at.index: // It is gone, or is one of an earlier time.
+		return w.b.standing(ctx)
+	}
+	keys := named(latest.Value)
+	if w.services != nil {
+		keys = slices.DeleteFunc(keys, func(k core.Key) bool { return !w.services[k.Service] })
+	}
+	now, err := w.b.stateFrom(ctx, latest.ModifyIndex, keys)
+	if err == nil && (now.epoch.id == "" || now.index == 0) {
+		return w.b.standing(ctx)
+	}
+	if err == nil {
+		w.b.epochs.see(now.epoch)
+	}
+	return now, err
 }
 
 // visit sends what is new of what others registered.
@@ -219,43 +246,71 @@ func passes(err error) bool {
 	return errors.Is(err, ports.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// moved reads the services that were written since before.
-func (w *watch) moved(ctx context.Context, to *backendkit.Feed, before versions) error {
-	var services []string
-	if w.services != nil { // They are known, and so few that none of them needs another look.
-		for service := range w.services {
-			if bucket := bucketOf(service); w.at.buckets[bucket] > before.buckets[bucket] {
-				services = append(services, service)
-			}
-		}
-		return w.compareAll(ctx, to, services, false)
-	}
-	for bucket, index := range w.at.buckets {
-		if index <= before.buckets[bucket] {
+// moved sends what was written since w.at, up to now.
+func (w *watch) moved(ctx context.Context, to *backendkit.Feed, now state) error {
+	var more []string // buckets of which now says no more than that they have moved
+	for bucket, index := range now.buckets {
+		if index <= w.at.buckets[bucket] {
 			continue
 		}
-		// Most often one service has moved, and the bucket's key names it: it is sent before
-		// the others are looked for.
-		hint := w.at.hints[bucket]
-		if hint != "" {
-			pairs, err := w.b.listFrom(ctx, w.b.keys.records(hint), index)
-			if err != nil {
-				return fmt.Errorf("watch: %w", err)
-			}
-			if err := w.sent.compare(ctx, to, w.b.keys, hint, pairs, w.at.epoch, w.at.index, false); err != nil {
+		if now.moves[bucket] == nil {
+			more = append(more, bucket)
+		} else if err := w.movedIn(ctx, to, now, bucket); err != nil {
+			return err
+		}
+	}
+	if len(more) > 0 {
+		later, err := w.b.state(w.b.consistent(ctx), nil, more)
+		if err != nil {
+			return err
+		}
+		if later.epoch.id != now.epoch.id { // The next look shows it.
+			return nil
+		}
+		for _, bucket := range more {
+			if err := w.movedIn(ctx, to, later, bucket); err != nil {
 				return err
 			}
 		}
-		pairs, err := w.b.list(ctx, w.b.keys.services(bucket))
-		if err != nil {
-			return fmt.Errorf("watch: %w", err)
+	}
+	w.at = state{epoch: now.epoch, index: now.index, buckets: now.buckets}
+	return nil
+}
+
+// movedIn sends what was written in one bucket.
+func (w *watch) movedIn(ctx context.Context, to *backendkit.Feed, now state, bucket string) error {
+	written := slices.DeleteFunc(now.moves[bucket].writtenSince(w.sent), func(k core.Key) bool { return w.services != nil && !w.services[k.Service] })
+	var unread []string
+	for _, k := range written {
+		if now.records[k] == nil {
+			unread = append(unread, w.b.keys.record(k))
 		}
-		for _, pair := range pairs {
-			service := strings.TrimPrefix(pair.Key, w.b.keys.services(bucket))
-			if pair.ModifyIndex > before.buckets[bucket] && service != hint {
-				services = append(services, service)
+	}
+	pairs, err := w.b.read(ctx, unread...)
+	if err != nil {
+		return err
+	}
+	for _, k := range written {
+		pair := now.records[k]
+		if pair == nil {
+			pair, pairs = pairs[0], pairs[1:]
+		}
+		if pair.ModifyIndex == 0 {
+			err = w.sent.gone(ctx, to, k, now.epoch, now.index)
+		} else {
+			err = w.sent.tell(ctx, to, k, pair, now.epoch, false)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for k, told := range w.sent[bucket] {
+		// What was read after this state is not gone from it.
+		if _, listed := now.moves[bucket][k]; !listed && told.index <= now.index {
+			if err := w.sent.gone(ctx, to, k, now.epoch, now.index); err != nil {
+				return err
 			}
 		}
 	}
-	return w.compareAll(ctx, to, services, false)
+	return nil
 }
