@@ -226,7 +226,7 @@ func TestServersSayWhichTheyAre(t *testing.T) {
 		assert.Regexp(t, `(?i)^`+string(kind)+`\S* \d+\.\d+\.\d+`, must(c.Version(t.Context()))(t))
 	}
 	// Others that can stand in, and one that warns first.
-	real := must(stores.Binary(t.Context(), stores.Redis))(t)
+	server := must(stores.Binary(t.Context(), stores.Redis))(t)
 	for said, want := range map[string]string{
 		"Valkey server v=8.0.1 sha=00000000:0":              "Valkey 8.0.1",
 		"WARNING: Package x is old\netcd Version: 3.4.45\n": "etcd 3.4.45",
@@ -234,7 +234,7 @@ func TestServersSayWhichTheyAre(t *testing.T) {
 		"sorry":                                             "",
 	} {
 		given := filepath.Join(t.TempDir(), "redis-server")
-		script := fmt.Sprintf("#!/bin/sh\ncase $1 in --version) echo '%s';; *) exec %s \"$@\";; esac\n", said, real)
+		script := fmt.Sprintf("#!/bin/sh\ncase $1 in --version) echo '%s';; *) exec %s \"$@\";; esac\n", said, server)
 		require.NoError(t, os.WriteFile(given, []byte(script), 0o700)) //nolint:gosec // It has to be executable.
 		c := stores.ForTest(t, stores.Redis, stores.Options{Binary: given})
 		version, err := c.Version(t.Context())
