@@ -175,7 +175,7 @@ func serversTable(all *results) string {
 // randomTable tells how much was tried at random.
 func randomTable(all *results) string {
 	var out strings.Builder
-	out.WriteString("\n## Long random runs\n\n`random/model` and `load/ownership`, again and again, each time with a seed of its own: " +
+	out.WriteString("\n## Random runs\n\n`random/model` and `load/ownership`, again and again, each time with a seed of its own: " +
 		"`make conformance-random-report BACKEND=redis RUNS=100`.\n" +
 		"A sequence is a list of operations drawn at random and checked against the model, or one of the eight clients of `load/ownership`.\n\n" +
 		"| backend | server | cases run | failed | sequences | operations | date |\n|---|---|---|---|---|---|---|\n")
