@@ -14,6 +14,10 @@ TESTFLAGS ?=
 BACKEND ?= memory
 RUNS ?= 50
 STORES ?=
+# Another server than the pinned one, for the suite: a path, or a name on PATH.
+SERVER ?=
+OTHER_SERVER = $(if $(SERVER),PRISM_$(shell echo $(BACKEND) | tr a-z A-Z)_BIN=$(if $(findstring /,$(SERVER)),$(abspath $(SERVER)),$(SERVER)))
+RANDOM_CASES := '^TestConformanceInProcess$$/^core$$/^(random|load)$$/^(model|ownership)$$'
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
 # Packages whose tests run real stores. They go one at a time: two of them on two cores would
@@ -63,18 +67,24 @@ test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
 	exit $$status
 
 .PHONY: conformance
-conformance: ## Run the conformance suite, both profiles, on one backend in three ways (BACKEND=etcd).
-	$(GO) test $(RACE) -timeout 40m -count=1 -v -run '^Test(Claims|Conformance)' $(TESTFLAGS) ./plugins/$(BACKEND)
+conformance: ## Run the conformance suite, both profiles, on one backend in three ways (BACKEND=redis; SERVER=valkey-server for another server).
+	$(OTHER_SERVER) $(GO) test $(RACE) -timeout 40m -count=1 -v -run '^Test(Claims|Conformance)' $(TESTFLAGS) ./plugins/$(BACKEND)
 
 .PHONY: conformance-random
 conformance-random: ## Run the suite's random cases RUNS times, each with a seed of its own (BACKEND=etcd RUNS=50).
-	$(GO) test $(RACE) -timeout 10h -count=$(RUNS) -v -run '^TestConformanceInProcess$$/^core$$/^(random|load)$$/^(model|ownership)$$' $(TESTFLAGS) ./plugins/$(BACKEND)
+	$(OTHER_SERVER) $(GO) test $(RACE) -timeout 10h -count=$(RUNS) -v -run $(RANDOM_CASES) $(TESTFLAGS) ./plugins/$(BACKEND)
+
+.PHONY: conformance-random-report
+conformance-random-report: ## The same, with its count in docs/conformance.md; what failed is in bin/.
+	@mkdir -p bin
+	$(OTHER_SERVER) $(GO) test $(RACE) -timeout 10h -count=$(RUNS) -json -run $(RANDOM_CASES) $(TESTFLAGS) ./plugins/$(BACKEND) >bin/conformance-random-$(BACKEND).json || echo "not all of it passed, see bin/conformance-random-$(BACKEND).json"
+	$(GO) run ./conformance/cmd/conformance-table -random -backend $(BACKEND) <bin/conformance-random-$(BACKEND).json
 
 .PHONY: conformance-report
-conformance-report: ## Take the results of one backend's launched binary into docs/conformance.md.
+conformance-report: ## Take the results of one backend's launched binary into docs/conformance.md (SERVER, too).
 	@mkdir -p bin
-	$(GO) test -timeout 40m -count=1 -json -run '^TestConformanceLaunched$$' ./plugins/$(BACKEND) >bin/conformance-$(BACKEND).json || echo "not all of it passed"
-	$(GO) run ./conformance/cmd/conformance-table -backend $(BACKEND) <bin/conformance-$(BACKEND).json
+	$(OTHER_SERVER) $(GO) test -timeout 40m -count=1 -json -run '^TestConformanceLaunched$$' ./plugins/$(BACKEND) >bin/conformance-$(BACKEND).json || echo "not all of it passed"
+	$(GO) run ./conformance/cmd/conformance-table $(if $(SERVER),-other-server) -backend $(BACKEND) <bin/conformance-$(BACKEND).json
 
 .PHONY: bench
 bench: ## Measure Prism beside its peers.

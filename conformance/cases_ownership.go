@@ -135,6 +135,11 @@ func linearOwnership(s *scene) {
 	st.fence(s.host)
 	st.agrees(s.host, all...)
 	st.agrees(s.second(), all...)
+	made := Random{Sequences: writers}
+	for _, of := range calls {
+		made.Operations += len(of)
+	}
+	s.made(made)
 	for i, found := range s.get(s.host, all...) { // what is there in the end belongs to the history
 		calls[0] = append(calls[0], answered{key: all[i], found: found, call: time.Since(began), end: time.Since(began)})
 	}

@@ -207,5 +207,6 @@ func unknownOutcomes(s *scene) {
 			s.must(tomb != nil && tomb.Generation == recs[i].Generation && tomb.Reason == "leaving", "the tombstone of the deletion", tomb)
 		}
 	}
+	s.made(Random{Sequences: 1, Operations: 3 * rounds})
 	s.Logf("%d of %d calls had an unknown outcome; one takes %s", unknown, 3*rounds, usual)
 }

@@ -41,11 +41,13 @@ func (s *scene) property(trials int, gen *rapid.Generator[[]randomStep], trial f
 	var failed string
 	var steps []randomStep
 	var ran, length int // trials up to the first that failed, and its steps
+	var made Random     // in all, those included that shrinking repeats
 	outer := &propertyTB{s: s}
 	var group sync.WaitGroup
 	group.Go(func() {
 		rapid.Check(outer, func(t *rapid.T) {
 			drawn := gen.Draw(t, "steps")
+			made.Sequences, made.Operations = made.Sequences+1, made.Operations+len(drawn)
 			if failed == "" {
 				ran++
 			}
@@ -60,6 +62,7 @@ func (s *scene) property(trials int, gen *rapid.Generator[[]randomStep], trial f
 		})
 	})
 	group.Wait()
+	s.made(made)
 	if outer.failed {
 		var words []string
 		for _, step := range steps {

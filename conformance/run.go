@@ -5,6 +5,7 @@ package conformance
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -31,6 +32,7 @@ type Result struct {
 	Reason      string        `json:"reason,omitempty"`   // why it was not run
 	Failures    []string      `json:"failures,omitempty"` // each says what was required, expected and came
 	Log         []string      `json:"log,omitempty"`      // what the case measured
+	Random      *Random       `json:"random,omitempty"`   // of cases that choose what they do
 	Duration    time.Duration `json:"duration_ns"`
 }
 
@@ -40,7 +42,33 @@ type Report struct {
 	Passed  int      `json:"passed"`
 	Failed  int      `json:"failed"`
 	NotRun  int      `json:"not_run"`
+	Random  Random   `json:"random"` // of all cases
 }
+
+// Random counts what was chosen at random: sequences of operations, and operations in all of them.
+type Random struct {
+	Sequences  int `json:"sequences"`
+	Operations int `json:"operations"`
+}
+
+// Add returns the sum of both.
+func (r Random) Add(o Random) Random {
+	return Random{Sequences: r.Sequences + o.Sequences, Operations: r.Operations + o.Operations}
+}
+
+const randomWords = "%d random sequences of %d operations in all"
+
+// String is one line of words, which ParseRandom reads.
+func (r Random) String() string { return fmt.Sprintf(randomWords, r.Sequences, r.Operations) }
+
+// ParseRandom finds a Random in a line of the log that Test writes, whatever stands before it.
+func ParseRandom(line string) (r Random, ok bool) {
+	words := randomLine.FindString(line)
+	_, err := fmt.Sscanf(words, randomWords, &r.Sequences, &r.Operations)
+	return r, err == nil
+}
+
+var randomLine = regexp.MustCompile(`\d+ random sequences of \d+ operations in all`)
 
 // Reporter is told of each case as it ends, from several goroutines, but never two at a time.
 type Reporter interface {
@@ -91,6 +119,9 @@ func Run(ctx context.Context, cases []Case, h Harness, reporter Reporter, opts .
 		}
 	}
 	for _, r := range report.Results {
+		if r.Random != nil {
+			report.Random = report.Random.Add(*r.Random)
+		}
 		switch r.Outcome {
 		case Passed:
 			report.Passed++
@@ -123,7 +154,7 @@ func runCase(ctx context.Context, c Case, h Harness) Result {
 		t.protect(f)
 	}
 	res.Duration = time.Since(began)
-	res.Outcome, res.Failures, res.Log = Passed, t.failures, t.log
+	res.Outcome, res.Failures, res.Log, res.Random = Passed, t.failures, t.log, t.random
 	switch {
 	case t.cancelled:
 		res.Outcome, res.Failures = NotRun, nil
@@ -144,6 +175,7 @@ type caseT struct {
 	failures  []string
 	cancelled bool // the first failure came after the end of the run: it says nothing of the backend
 	log       []string
+	random    *Random
 }
 
 func (t *caseT) Helper()                  {}
@@ -160,6 +192,16 @@ func (t *caseT) Logf(format string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.log = append(t.log, fmt.Sprintf(format, args...))
+}
+
+// made implements counter.
+func (t *caseT) made(r Random) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.random != nil {
+		r = r.Add(*t.random)
+	}
+	t.random = &r
 }
 
 func (t *caseT) Errorf(format string, args ...any) {

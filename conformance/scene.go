@@ -120,6 +120,18 @@ func (s *scene) random(stream int) *mathrand.Rand {
 	return mathrand.New(mathrand.NewPCG(s.seed, uint64(stream))) //nolint:gosec // choices of a test, to be repeated
 }
 
+// counter is a T that counts what cases choose at random.
+type counter interface{ made(r Random) }
+
+// made reports what the case chose at random, in the log too.
+func (s *scene) made(r Random) {
+	s.Helper()
+	s.Logf("%s, seed %d", r, s.seed)
+	if c, ok := s.T.(counter); ok {
+		c.made(r)
+	}
+}
+
 // pause lets time pass, where the contract is about time.
 func (s *scene) pause(d time.Duration) {
 	s.Helper()

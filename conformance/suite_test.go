@@ -255,6 +255,33 @@ func TestRunOfEverything(t *testing.T) {
 	assert.Equal(t, len(conformance.Cases()), report.Passed)
 }
 
+// The report tells how much was left to chance, and so does the log of a test.
+func TestRandomOperationsAreCounted(t *testing.T) {
+	report := conformance.Run(t.Context(), only(t, "random/model", "load/ownership", "put/create"), openFunc(openMemory), nil)
+	var sum conformance.Random
+	for _, r := range report.Results {
+		if r.ID == "put/create" {
+			assert.Nil(t, r.Random)
+			continue
+		}
+		require.NotNil(t, r.Random, r.ID)
+		said, ok := conformance.ParseRandom("    x_test.go:1: " + strings.Join(r.Log, "\n"))
+		require.True(t, ok, r.Log)
+		assert.Equal(t, *r.Random, said)
+		sum = sum.Add(said)
+		if r.ID == "random/model" {
+			assert.Equal(t, 30, said.Sequences)
+			assert.Less(t, 30*9, said.Operations)
+			assert.Less(t, said.Operations, 30*41)
+		} else {
+			assert.Equal(t, conformance.Random{Sequences: 8, Operations: 8 * 60 * 2}, said)
+		}
+	}
+	assert.Equal(t, sum, report.Random)
+	_, ok := conformance.ParseRandom("7 random sequences of operations in all")
+	assert.False(t, ok)
+}
+
 func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -172,9 +172,10 @@ func TestAListOfCases(t *testing.T) {
 }
 
 func TestReportsStayWellFormed(t *testing.T) {
-	r := &suiteReport{Backend: "x|<y>", Command: "prism conformance", Report: conformance.Report{Failed: 1, NotRun: 1, Results: []conformance.Result{
+	r := &suiteReport{Backend: "x|<y>", Command: "prism conformance", Report: conformance.Report{Failed: 1, NotRun: 1, Random: conformance.Random{Sequences: 2, Operations: 9}, Results: []conformance.Result{
 		{ID: "a/b", Requirement: "One | <two> & `three`.", Outcome: conformance.Failed, Failures: []string{"\x00 ]]> <came> \x1b[31m\nlate"}},
 		{ID: "a/c", Requirement: "So.", Outcome: conformance.NotRun, Reason: `"quoted" | <reason>`, Log: []string{"\xff"}},
+		{ID: "a/d", Requirement: "By chance.", Outcome: conformance.Passed, Random: &conformance.Random{Sequences: 2, Operations: 9}},
 	}}}
 	var out strings.Builder
 	require.NoError(t, writeJUnit(&out, r))
@@ -185,6 +186,8 @@ func TestReportsStayWellFormed(t *testing.T) {
 	require.NoError(t, writeMarkdown(&out, r))
 	assert.Contains(t, out.String(), "| `a/b` |  | failed | One \\| &lt;two> & 'three'. |\n")
 	assert.NotContains(t, out.String(), "\x1b")
+	assert.Contains(t, out.String(), "| `a/d` |  | passed: 2 random sequences of 9 operations in all | By chance. |\n")
+	assert.Contains(t, out.String(), "in 0.00 s; 2 random sequences of 9 operations in all.\n")
 }
 
 func TestShellWordsAreQuoted(t *testing.T) {

@@ -27,7 +27,7 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 	for range maxAttempts {
 		r.mu.Lock()
 		h, e := r.held[key], r.entryLocked(key)
-		if h == nil || e == nil || h.phase != holdActive || e.rec.Generation != h.gen {
+		if h == nil || e == nil || h.phase != holdActive || e.rec.Generation != h.gen || e.in.Check.Type == core.CheckNone {
 			r.mu.Unlock()
 			return true
 		}
@@ -56,6 +56,29 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 		}
 	}
 	return true
+}
+
+// uncheck takes back what a check found, or was to find, of an instance whose check was replaced
+// by "none": a live lease is healthy then, and nothing else would ever say so. What is set by hand
+// while there is no check stays. Stores keep the state over an update, so this is a write of its
+// own, and whoever repeats an update that ended between the two gets both.
+func (r *Registry) uncheck(ctx context.Context, was, rec ports.Record) (ports.Record, error) {
+	hadCheck := r.instance(was).Check.Type != core.CheckNone
+	found := func(rec ports.Record) bool { // only checks count
+		return rec.State.Observed != core.ObservedHealthy && (hadCheck || rec.State.Streak != 0)
+	}
+	if !found(rec) || r.instance(rec).Check.Type != core.CheckNone {
+		return rec, nil
+	}
+	return r.rewrite(ctx, rec, func(now ports.Record) (ports.Mutation, error) {
+		if now.Generation != rec.Generation {
+			return ports.Mutation{}, lost(core.HeartbeatSuperseded, rec.Key)
+		}
+		return ports.Mutation{SetState: &ports.SetState{
+			Key: rec.Key, Generation: rec.Generation, Observed: &ports.ObservedState{Observed: core.ObservedHealthy}, At: time.Now(),
+			IfRevision: now.Revision,
+		}}, nil
+	}, func(now ports.Record) bool { return !found(now) })
 }
 
 func (r *Registry) removeCritical(ctx context.Context, rec ports.Record, after time.Duration) {

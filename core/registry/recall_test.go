@@ -442,6 +442,28 @@ func TestOwnInstancesThatTheStoreLostAndNobodyClaimsGo(t *testing.T) {
 	})
 }
 
+func TestOwnInstancesThatLostTheirCheckInARestartAreHealthy(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		notes := &notebook{}
+		first := newHost(t, s, journaled(notes))
+		_, err := first.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: spec("one")}, func(core.HeartbeatState) {})
+		require.NoError(t, err)
+		first.fail(t, 3)
+		require.Equal(t, core.StatusUnhealthy, first.status("one"))
+		notes = notes.safe()
+		first.crash(t, s)
+		second := newHost(t, s, journaled(notes))
+		defer second.stop(t)
+		unchecked := spec("one")
+		unchecked.Check = &core.Check{Type: core.CheckNone}
+		got, err := second.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: unchecked}, func(core.HeartbeatState) {})
+		require.NoError(t, err)
+		require.False(t, got.Created)
+		assert.Equal(t, core.StatusHealthy, got.Instance.Status())
+		assert.Equal(t, core.StatusHealthy, second.status("one"))
+	})
+}
+
 func TestOwnInstancesGoOnWhenTheirProcessRegistersThemAgain(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		other := newHost(t, s)

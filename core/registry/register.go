@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -84,6 +85,12 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 	}
 	shown := r.registered(a, rec, lost)
 	r.opt.Journal.Sync(ctx)
+	if a.replaces.Generation == rec.Generation { // claimed: an update
+		if rec, err = r.uncheck(ctx, a.replaces, rec); err != nil {
+			r.log.Warn("what an earlier check found still shows; register the instance again", slog.String("key", key.String()), slog.Any("error", err))
+		}
+		shown.State, shown.Revision = rec.State, rec.Revision
+	}
 	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
 }
 

@@ -178,6 +178,67 @@ func TestUpdateAndStatusLoseNothingOfEachOther(t *testing.T) {
 	})
 }
 
+// A live lease is healthy where there is no check: nothing else would ever say so.
+func TestWhatACheckFoundGoesWithTheCheck(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		unchecked := spec("one")
+		unchecked.Check = &core.Check{Type: core.CheckNone}
+		update := func(sp core.Spec) error {
+			_, err := a.Update(t.Context(), registry.UpdateRequest{Lease: got.Lease, Spec: sp})
+			return err
+		}
+		require.NoError(t, update(unchecked))
+		assert.Equal(t, core.StatusHealthy, a.status("one"), "unknown until now")
+
+		require.NoError(t, update(spec("one")))
+		a.fail(t, 3)
+		require.Equal(t, core.StatusUnhealthy, a.status("one"))
+		changed := spec("one")
+		changed.Check = &core.Check{Type: core.CheckTCP, Timeout: time.Second}
+		require.NoError(t, update(changed))
+		require.Equal(t, core.StatusUnhealthy, a.status("one"), "there is a check to say otherwise")
+		late, _ := a.Snapshot("svc").Get("one") // a check that is under way meanwhile
+		a.taken()
+		answer, err := a.Update(t.Context(), registry.UpdateRequest{Lease: got.Lease, Spec: unchecked})
+		require.NoError(t, err)
+		assert.Equal(t, core.StatusHealthy, answer.Instance.Status())
+		synctest.Wait()
+		assert.Equal(t, core.StatusHealthy, b.status("one"), "it is in the store")
+		assert.Equal(t, []string{"service_updated one updated", "service_status_changed one check"}, a.taken())
+		for range 5 {
+			a.Observe(t.Context(), late, ports.ProbeResult{})
+		}
+		assert.Equal(t, core.StatusHealthy, a.status("one"), "the late results of a check that is gone")
+
+		require.NoError(t, a.set(t, "one", "unhealthy", ""))
+		unchecked.Weight = new(7)
+		require.NoError(t, update(unchecked))
+		assert.Equal(t, core.StatusUnhealthy, a.status("one"), "what was set by hand while there is no check stays")
+
+		// What is declared stays, and the store may go away between the two writes.
+		require.NoError(t, update(spec("one")))
+		a.fail(t, 3)
+		require.NoError(t, b.set(t, "one", "maintenance", ""))
+		synctest.Wait()
+		a.fail(t, 1)
+		s.hooks(nil, func(m ports.Mutation) error {
+			s.setAway(m.Put != nil)
+			return nil
+		})
+		require.ErrorIs(t, update(unchecked), core.ErrUnavailable)
+		s.hooks(nil, nil)
+		s.setAway(false)
+		require.NoError(t, update(unchecked), "tried again")
+		assert.Equal(t, core.StatusMaintenance, a.status("one"))
+		require.NoError(t, b.set(t, "one", "up", ""))
+		assert.Equal(t, core.StatusHealthy, b.status("one"))
+	})
+}
+
 func TestIfMatch(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a := newHost(t, s)

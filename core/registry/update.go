@@ -11,9 +11,10 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// Update replaces everything that the owner describes and leaves the status alone. The
-// instance moves to this process when another held it. Errors: ErrInvalid, ErrSuperseded,
-// ErrLeaseExpired, ErrDeregistered, ErrPreconditionFailed, ErrUnavailable.
+// Update replaces everything that the owner describes and leaves the status alone, but for what
+// a check found where there is none any more. The instance moves to this process when another
+// held it. Errors: ErrInvalid, ErrSuperseded, ErrLeaseExpired, ErrDeregistered,
+// ErrPreconditionFailed, ErrUnavailable.
 func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, error) {
 	lease, err := core.ParseLease(req.Lease)
 	if err != nil {
@@ -47,10 +48,12 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 	if err != nil {
 		return Registered{}, asUnavailable(err)
 	}
+	var was ports.Record
 	rec, err = r.rewrite(ctx, rec, func(rec ports.Record) (ports.Mutation, error) {
 		if err := stillOwn(rec, lease, req.IfMatch); err != nil {
 			return ports.Mutation{}, err
 		}
+		was = rec
 		return r.updatePut(rec, in, s)
 	}, func(rec ports.Record) bool { return rec.Session == s.id && r.instance(rec).SameDescription(in) })
 	if err != nil {
@@ -65,6 +68,9 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 	}
 	r.mu.Unlock()
 	r.opt.Journal.Sync(ctx)
+	if rec, err = r.uncheck(ctx, was, rec); err != nil {
+		return Registered{}, err
+	}
 	return Registered{Instance: r.instance(rec), Lease: req.Lease, Warnings: warnings}, nil
 }
 

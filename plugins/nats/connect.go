@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -206,20 +207,25 @@ func bare(err error) string {
 	return strings.TrimPrefix(err.Error(), "nats: ")
 }
 
-// The first version whose messages can have a TTL of their own and leave a marker.
-const oldestMajor, oldestMinor = 2, 11
+// oldest is the first version that ends sessions in time. 2.11.0 and 2.11.1 leave no marker where a
+// message's own TTL runs out (nats-server#6741), and 2.11.2 lets it live as long as a marker
+// (nats-server#6818).
+var oldest = [...]int{2, 11, 3}
 
 func checkVersion(server, version string) error {
-	major, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
-	minor, _, _ := strings.Cut(rest, ".")
-	a, errA := strconv.Atoi(major)
-	b, errB := strconv.Atoi(minor)
-	switch {
-	case errA != nil || errB != nil:
-		return fmt.Errorf("nats: %s %s says that its version is %q, which is none: %w", backendkit.OptionField("url"), server, version, ports.ErrUnsupported)
-	case a < oldestMajor || a == oldestMajor && b < oldestMinor:
-		return fmt.Errorf("nats: %s %s is version %s, whose messages cannot expire one by one; upgrade it to %d.%d or later: %w",
-			backendkit.OptionField("url"), server, version, oldestMajor, oldestMinor, ports.ErrUnsupported)
+	core, _, _ := strings.Cut(strings.TrimPrefix(version, "v"), "-")
+	parts := strings.Split(core, ".")
+	var has [len(oldest)]int
+	for i := range has {
+		n, err := strconv.Atoi(parts[min(i, len(parts)-1)])
+		if err != nil || i >= len(parts) {
+			return fmt.Errorf("nats: %s %s says that its version is %q, which is none: %w", backendkit.OptionField("url"), server, version, ports.ErrUnsupported)
+		}
+		has[i] = n
+	}
+	if slices.Compare(has[:], oldest[:]) < 0 {
+		return fmt.Errorf("nats: %s %s is version %s, whose messages do not expire one by one as sessions need it; upgrade it to %d.%d.%d or later: %w",
+			backendkit.OptionField("url"), server, version, oldest[0], oldest[1], oldest[2], ports.ErrUnsupported)
 	}
 	return nil
 }

@@ -271,7 +271,7 @@ func TestEpochsAndVersions(t *testing.T) {
 	assert.Regexp(t, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`, newEpoch())
 	first := newEpoch()
 	assert.NotEqual(t, first, newEpoch())
-	for _, version := range []string{"2.11.0", "2.12.3-RC.1", "v2.15.2", "3.0.0"} {
+	for _, version := range []string{"2.11.3", "2.12.0", "2.12.3-RC.1", "v2.15.2", "3.0.0"} {
 		require.NoError(t, checkVersion("nats://x", version))
 	}
 	for d, want := range map[time.Duration]int64{time.Second: 1, 1001 * time.Millisecond: 2, 1500 * time.Millisecond: 2, time.Hour: 3600} {

@@ -154,11 +154,13 @@ func oldServer(t *testing.T, version string) string {
 
 func TestServersThatAreTooOld(t *testing.T) {
 	t.Parallel()
-	for _, version := range []string{"2.9.10", "2.10.29", "1.4.1"} {
-		refused(t, prismnats.Options{URL: oldServer(t, version)}, ports.ErrUnsupported, "backend_config.url", version, "upgrade it to 2.11 or later")
+	for _, version := range []string{"2.9.10", "2.10.29", "1.4.1", "2.11.0", "2.11.2"} {
+		refused(t, prismnats.Options{URL: oldServer(t, version)}, ports.ErrUnsupported, "backend_config.url", version, "upgrade it to 2.11.3 or later")
 	}
-	refused(t, prismnats.Options{URL: oldServer(t, "soon")}, ports.ErrUnsupported, "soon", "which is none")
-	refused(t, prismnats.Options{URL: oldServer(t, "2.11.0")}, ports.ErrUnavailable) // what comes next: it says nothing more
+	for _, version := range []string{"soon", "2.11"} {
+		refused(t, prismnats.Options{URL: oldServer(t, version)}, ports.ErrUnsupported, version, "which is none")
+	}
+	refused(t, prismnats.Options{URL: oldServer(t, "2.11.3")}, ports.ErrUnavailable) // what comes next: it says nothing more
 }
 
 func TestServersThatDoNotKeepStreams(t *testing.T) {

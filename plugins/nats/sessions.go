@@ -115,17 +115,29 @@ func (b *Backend) openSession(ctx context.Context, spec ports.SessionSpec) (time
 	if err != nil {
 		return 0, err
 	}
-	switch err := b.writeSession(ctx, now, spec.ID, s, rand.Text()); {
-	case err == nil:
-		return s.ttl(), nil
-	case !errors.Is(err, backendkit.ErrStale):
-		return 0, err
+	for {
+		switch err := b.writeSession(ctx, now, spec.ID, s, rand.Text()); {
+		case err == nil:
+			return s.ttl(), nil
+		case !errors.Is(err, backendkit.ErrStale):
+			return 0, err
+		}
+		if granted, err := b.renew(ctx, spec.ID); err != nil || granted > 0 {
+			return granted, err
+		}
+		var got []*message
+		if now, got, err = b.read(ctx, b.names.session(spec.ID)); err != nil {
+			return 0, err
+		}
+		if stands := readSession(got[0]); stands.seq != 0 && !stands.open {
+			return 0, fmt.Errorf("it ended: %w", ports.ErrSessionGone)
+		}
+		// The leader of a replicated stream refuses a second write while the first is on its way to the
+		// others, before that can be read.
+		if !pause(ctx, settleTime) {
+			return 0, fail(ctx.Err())
+		}
 	}
-	granted, err := b.renew(ctx, spec.ID)
-	if err == nil && granted == 0 {
-		err = fmt.Errorf("it ended: %w", ports.ErrSessionGone)
-	}
-	return granted, err
 }
 
 // writeSession writes an open session where still the same stands as s was read from.

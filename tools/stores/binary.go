@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"time"
@@ -66,6 +67,22 @@ func Binary(ctx context.Context, kind Kind) (string, error) {
 		return "", fmt.Errorf("build %s: %w", kind, err)
 	}
 	return binary, nil
+}
+
+// ownWords are what the servers answer to --version: "Valkey server v=8.0.1 sha=…", "Consul v1.22.7".
+var ownWords = regexp.MustCompile(`(?m)^([A-Za-z-]+)(?: server)?(?: Version)?:? v?=?(\d+\.\S+)`)
+
+// Version asks the store's binary which server it is: "Valkey 8.0.1".
+func (c *Cluster) Version(ctx context.Context) (string, error) {
+	said, err := exec.CommandContext(ctx, c.binary, "--version").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s --version: %w\n%s", c.binary, err, said)
+	}
+	words := ownWords.FindSubmatch(said)
+	if words == nil {
+		return "", fmt.Errorf("%s --version says %q, which names no version", c.binary, said)
+	}
+	return fmt.Sprintf("%s %s", words[1], words[2]), nil
 }
 
 // build makes a binary under a lock and moves it into place whole.

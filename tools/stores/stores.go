@@ -8,7 +8,8 @@
 //	err = etcd.KillNode(ctx, leader)
 //
 // The servers are pinned by ../servers and built when first asked for; Consul takes some minutes
-// then. PRISM_CONSUL_BIN, PRISM_ETCD_BIN, PRISM_NATS_BIN and PRISM_REDIS_BIN name other binaries.
+// then. PRISM_CONSUL_BIN, PRISM_ETCD_BIN, PRISM_NATS_BIN and PRISM_REDIS_BIN name other binaries,
+// of an older version or of Valkey, say.
 // Each server is a process group of its own and ends with the process that started it, even
 // when that one is killed (on Linux, by PR_SET_PDEATHSIG; elsewhere only Close ends it).
 package stores
@@ -161,6 +162,9 @@ func serverOf(kind Kind, opts Options) (server, error) {
 	return s, nil
 }
 
+// ServerIs begins the line of a test's log, under -v, that names the server and its version.
+const ServerIs = "the server is "
+
 // ForTest starts a store for the time of a test, which it fails if it cannot. The end of the
 // logs is shown if the test has failed.
 func ForTest(tb testing.TB, kind Kind, opts Options) *Cluster {
@@ -177,6 +181,13 @@ func ForTest(tb testing.TB, kind Kind, opts Options) *Cluster {
 			tb.Error(err)
 		}
 	})
+	if testing.Verbose() {
+		version, err := c.Version(tb.Context())
+		if err != nil {
+			version = err.Error()
+		}
+		tb.Log(ServerIs + version)
+	}
 	return c
 }
 

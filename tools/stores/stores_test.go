@@ -4,6 +4,7 @@ package stores_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -216,6 +217,32 @@ func TestABinaryOfTheEnvironmentWins(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err = stores.Binary(t.Context(), stores.Redis)
 	require.ErrorContains(t, err, "apt-get install redis-server")
+}
+
+func TestServersSayWhichTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, kind := range stores.Kinds() {
+		c := stores.ForTest(t, kind, stores.Options{Fast: true})
+		assert.Regexp(t, `(?i)^`+string(kind)+`\S* \d+\.\d+\.\d+`, must(c.Version(t.Context()))(t))
+	}
+	// Others that can stand in, and one that warns first.
+	server := must(stores.Binary(t.Context(), stores.Redis))(t)
+	for said, want := range map[string]string{
+		"Valkey server v=8.0.1 sha=00000000:0":              "Valkey 8.0.1",
+		"WARNING: Package x is old\netcd Version: 3.4.45\n": "etcd 3.4.45",
+		"nats-server: v2.12.3-RC.1":                         "nats-server 2.12.3-RC.1",
+		"sorry":                                             "",
+	} {
+		given := filepath.Join(t.TempDir(), "redis-server")
+		script := fmt.Sprintf("#!/bin/sh\ncase $1 in --version) echo '%s';; *) exec %s \"$@\";; esac\n", said, server)
+		require.NoError(t, os.WriteFile(given, []byte(script), 0o700)) //nolint:gosec // It has to be executable.
+		c := stores.ForTest(t, stores.Redis, stores.Options{Binary: given})
+		version, err := c.Version(t.Context())
+		assert.Equal(t, want, version)
+		if want == "" {
+			assert.ErrorContains(t, err, "names no version")
+		}
+	}
 }
 
 // putSoon writes again and again: a request to a cluster without a leader may never be answered.

@@ -1,14 +1,16 @@
 // Command conformance-table writes docs/conformance.md: every requirement of the suite, and what
-// came of it on each backend as the launched binary.
+// came of it on each backend as the launched binary; which versions of the servers that was run
+// on; and how much was tried at random.
 //
 // The results are kept in docs/conformance-results.json. With -backend they are taken anew from
-// the output of "go test -json" of that backend's TestConformanceLaunched on standard input
-// ("make conformance-report BACKEND=…"); without it the page alone is written anew.
+// the output of "go test -json" on standard input, of that backend's TestConformanceLaunched
+// ("make conformance-report BACKEND=…"), or with -random of its random cases, many times
+// ("make conformance-random-report BACKEND=… RUNS=…"); without it the page alone is written anew.
 package main
 
 import (
-	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -29,33 +31,65 @@ var backends = []string{"memory", "consul", "etcd", "nats", "redis"}
 const (
 	pageFile    = "conformance.md"
 	resultsFile = "conformance-results.json"
-	// launchedTest is the name that every backend gives the test of its launched binary.
-	launchedTest = "TestConformanceLaunched"
 )
 
-// results are outcomes by backend and case. What is absent was not run.
-type results map[string]map[string]conformance.Outcome
+// results are what the page tells.
+type results struct {
+	// Backends are the outcomes by backend and case. What is absent was not run.
+	Backends map[string]map[string]conformance.Outcome `json:"backends"`
+	Servers  []serverRun                               `json:"servers"`
+	Random   map[string]randomRun                      `json:"random"` // by backend
+}
+
+// serverRun is what came of the suite on one version of a server.
+type serverRun struct {
+	Backend string `json:"backend"`
+	Server  string `json:"server"` // name and version, in its own words
+	Date    string `json:"date"`
+	Passed  int    `json:"passed"`
+	Failed  int    `json:"failed"`
+	NotRun  int    `json:"not_run"`
+}
+
+// randomRun is what a long run of the random cases did.
+type randomRun struct {
+	Date   string `json:"date"`
+	Server string `json:"server,omitempty"`
+	Cases  int    `json:"cases"` // all repetitions counted
+	Failed int    `json:"failed"`
+	conformance.Random
+}
+
+// from says what standard input is about.
+type from struct {
+	backend string
+	other   bool // another server than the pinned one: only the table of servers tells of it
+	random  bool
+}
 
 func main() {
 	dir := flag.String("docs", "docs", "the `folder` of the page and its data")
-	backend := flag.String("backend", "", "take in the results of this backend from standard input")
+	var what from
+	flag.StringVar(&what.backend, "backend", "", "take in the results of this backend from standard input")
+	flag.BoolVar(&what.other, "other-server", false, "they are of another server than the pinned one: leave the table of cases as it is")
+	flag.BoolVar(&what.random, "random", false, "they are of random cases, run many times")
 	flag.Parse()
-	if err := run(*dir, *backend, os.Stdin); err != nil {
+	if err := run(*dir, what, os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance-table: "+err.Error())
 		os.Exit(1)
 	}
 }
 
-func run(dir, backend string, stdin io.Reader) error {
+func run(dir string, what from, stdin io.Reader) error {
 	all, err := load(filepath.Join(dir, resultsFile))
 	if err != nil {
 		return err
 	}
-	if backend != "" {
-		if !slices.Contains(backends, backend) {
-			return fmt.Errorf("-backend: %q is not one of %s", backend, strings.Join(backends, ", "))
+	if what.backend != "" {
+		if !slices.Contains(backends, what.backend) {
+			return fmt.Errorf("-backend: %q is not one of %s", what.backend, strings.Join(backends, ", "))
 		}
-		if all[backend], err = taken(stdin); err != nil {
+		if err := all.take(what, stdin); err != nil {
 			return err
 		}
 		doc, err := json.MarshalIndent(all, "", "  ")
@@ -73,8 +107,8 @@ func write(file string, text []byte) error {
 	return os.WriteFile(file, text, 0o644) //nolint:gosec // documentation is for everybody
 }
 
-func load(file string) (results, error) {
-	all := results{}
+func load(file string) (*results, error) {
+	all := &results{Backends: map[string]map[string]conformance.Outcome{}, Random: map[string]randomRun{}}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return all, nil
@@ -82,43 +116,14 @@ func load(file string) (results, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(text, &all); err != nil {
+	if err := json.Unmarshal(text, all); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return all, nil
 }
 
-// taken reads what "go test -json" wrote. A case that began and has no end, as when the process
-// died, has failed.
-func taken(r io.Reader) (map[string]conformance.Outcome, error) {
-	outcomes := map[string]conformance.Outcome{"run": conformance.Failed, "pass": conformance.Passed, "fail": conformance.Failed, "skip": conformance.NotRun}
-	known := map[string]bool{}
-	for _, c := range conformance.Cases() {
-		known[launchedTest+"/"+string(c.Profile)+"/"+c.ID] = true
-	}
-	got := map[string]conformance.Outcome{}
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadBytes('\n')
-		var event struct{ Action, Test string }
-		if json.Unmarshal(line, &event) == nil && known[event.Test] && outcomes[event.Action] != "" {
-			got[strings.SplitN(event.Test, "/", 3)[2]] = outcomes[event.Action]
-		}
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if len(got) == 0 {
-		return nil, fmt.Errorf("standard input tells of no case of %s; give it the output of go test -json", launchedTest)
-	}
-	return got, nil
-}
-
 // page is the document.
-func page(all results) []byte {
+func page(all *results) []byte {
 	cases := conformance.Cases()
 	var out bytes.Buffer
 	out.WriteString("<!-- Code generated by conformance/cmd/conformance-table. DO NOT EDIT. -->\n\n# Conformance\n\n" +
@@ -134,6 +139,7 @@ func page(all results) []byte {
 		}
 		fmt.Fprintf(&out, "| %s | %d | %d | %d |\n", b, count[conformance.Passed], count[conformance.Failed], count[conformance.NotRun])
 	}
+	out.WriteString(serversTable(all) + randomTable(all))
 	group := ""
 	for _, c := range grouped(cases) {
 		if name := groupOf(c); name != group {
@@ -147,6 +153,38 @@ func page(all results) []byte {
 		out.WriteString("\n")
 	}
 	return out.Bytes()
+}
+
+// serversTable tells which versions of the servers the suite was run on.
+func serversTable(all *results) string {
+	runs := slices.Clone(all.Servers)
+	slices.SortFunc(runs, func(a, b serverRun) int {
+		return cmp.Or(slices.Index(backends, a.Backend)-slices.Index(backends, b.Backend), strings.Compare(a.Server, b.Server))
+	})
+	var out strings.Builder
+	out.WriteString("\n## Server versions run\n\nThe whole suite on the launched binary, both profiles, each time; " +
+		"`make conformance-report BACKEND=redis SERVER=/usr/bin/valkey-server` adds another server.\n" +
+		"What a plugin's README says it needs is what its `Open` asks for.\n\n" +
+		"| backend | server | passed | failed | not run | date |\n|---|---|---|---|---|---|\n")
+	for _, r := range runs {
+		fmt.Fprintf(&out, "| %s | %s | %d | %d | %d | %s |\n", r.Backend, r.Server, r.Passed, r.Failed, r.NotRun, r.Date)
+	}
+	return out.String()
+}
+
+// randomTable tells how much was tried at random.
+func randomTable(all *results) string {
+	var out strings.Builder
+	out.WriteString("\n## Random runs\n\n`random/model` and `load/ownership`, again and again, each time with a seed of its own: " +
+		"`make conformance-random-report BACKEND=redis RUNS=100`.\n" +
+		"A sequence is a list of operations drawn at random and checked against the model, or one of the eight clients of `load/ownership`.\n\n" +
+		"| backend | server | cases run | failed | sequences | operations | date |\n|---|---|---|---|---|---|---|\n")
+	for _, b := range backends {
+		if r, ok := all.Random[b]; ok {
+			fmt.Fprintf(&out, "| %s | %s | %d | %d | %d | %d | %s |\n", b, cmp.Or(r.Server, "–"), r.Cases, r.Failed, r.Sequences, r.Operations, r.Date)
+		}
+	}
+	return out.String()
 }
 
 // grouped brings the cases of a group together, groups in the order of their first cases.
@@ -168,8 +206,8 @@ func groupOf(c conformance.Case) string {
 var marks = map[conformance.Outcome]string{conformance.Passed: "✓", conformance.Failed: "✗", conformance.NotRun: "–"}
 
 // outcome is not run for what nobody told of, and for words that are none of the outcomes.
-func outcome(all results, backend, id string) conformance.Outcome {
-	if o := all[backend][id]; marks[o] != "" {
+func outcome(all *results, backend, id string) conformance.Outcome {
+	if o := all.Backends[backend][id]; marks[o] != "" {
 		return o
 	}
 	return conformance.NotRun
