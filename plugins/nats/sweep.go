@@ -1,7 +1,7 @@
 package nats
 
-// sweep.go: what a session leaves behind when it ends. NATS ends sessions, no record: every
-// process sees the marker, and one of them removes what was under it. Writes are conditional, so it does no
+// sweep.go: what a session leaves behind when it ends. NATS ends sessions, no record: the processes
+// with a seat see the marker, and one of them removes what was under it. Writes are conditional, so it does no
 // harm when two do, or when a record was just adopted.
 
 import (
@@ -82,7 +82,7 @@ func (b *Backend) clear(ctx context.Context, now *life, id ports.SessionID, caus
 		if err != nil {
 			return err
 		}
-		switch err := b.mirror.reach(ctx, now, info.State.LastSeq); {
+		switch err := b.catchUp(ctx, now, info.State.LastSeq); {
 		case errors.Is(err, errMovedOn):
 			return nil
 		case err != nil:

@@ -6,7 +6,6 @@ package nats
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -57,27 +56,9 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	return feed, nil
 }
 
-// reached is the stream's last sequence, and the life that it is of.
-func (b *Backend) reached(ctx context.Context) (*life, uint64, error) {
-	for {
-		now, err := b.current(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		info, err := b.remote.info(ctx)
-		if errors.Is(err, errStreamGone) {
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		return now, info.State.LastSeq, nil
-	}
-}
-
 // run goes on until the reader has enough. A store that is away is waited for.
 func (w *watch) run(ctx context.Context, reset string) error {
-	for {
+	for w.arrive(ctx); ; {
 		v := w.backend.mirror.after(w.sent, reset == "")
 		switch {
 		case v.life != w.life:
@@ -122,7 +103,16 @@ func (w *watch) run(ctx context.Context, reset string) error {
 func (w *watch) enter(ctx context.Context) (err error) {
 	w.sent, w.synced = 0, false
 	w.life, w.needed, err = w.backend.reached(ctx)
+	w.arrive(ctx)
 	return err
+}
+
+// arrive brings the mirror to where the stream was at the beginning. What fails here the stream's own heartbeat
+// brings later.
+func (w *watch) arrive(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	_ = w.backend.catchUp(ctx, w.life, w.needed)
 }
 
 // snapshot sends a Reset, the records and a Synced.
