@@ -31,12 +31,13 @@ type mirror struct {
 	caughtUp bool       // what stood when the reading began was taken
 	turn     int        // counts what only a snapshot shows
 	live     map[core.Key]*entry
-	log      []*entry      // by sequence; those that are not live any more go now and then
-	dropped  uint64        // the highest sequence of a deletion that was forgotten
-	floor    uint64        // no earlier cursor is resumed
-	proven   uint64        // the stream's last sequence, when it was last asked
-	proofs   int           // how often it was asked in this life
-	changed  chan struct{} // closed at the next change
+	own      map[core.Key]uint64 // sequences that this process wrote and has not taken yet
+	log      []*entry            // by sequence; those that are not live any more go now and then
+	dropped  uint64              // the highest sequence of a deletion that was forgotten
+	floor    uint64              // no earlier cursor is resumed
+	proven   uint64              // the stream's last sequence, when it was last asked
+	proofs   int                 // how often it was asked in this life
+	changed  chan struct{}       // closed at the next change
 
 	reread   map[core.Key]struct{} // keys seen since the reading began anew; nil when it did not
 	under    map[ports.SessionID]map[core.Key]*entry
@@ -55,6 +56,7 @@ func newMirror() *mirror {
 func (m *mirror) clear() {
 	m.position, m.caughtUp, m.dropped, m.floor, m.proven, m.proofs, m.log, m.reread = 0, false, 0, 0, 0, 0, nil, nil
 	m.live = make(map[core.Key]*entry)
+	m.own = make(map[core.Key]uint64)
 	m.sessions = make(map[ports.SessionID]struct{})
 	m.under = make(map[ports.SessionID]map[core.Key]*entry)
 	m.sweeps = make(map[ports.SessionID]time.Time)
@@ -138,6 +140,9 @@ func (m *mirror) takeRecord(e *entry, marker bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.arrived(e.seq)
+	if m.own[e.key] <= e.seq {
+		delete(m.own, e.key)
+	}
 	if m.reread != nil {
 		m.reread[e.key] = struct{}{}
 	}
