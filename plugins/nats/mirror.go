@@ -69,11 +69,12 @@ func (m *mirror) broadcast() {
 }
 
 // begin says that the stream is read in a life, whole or on from where it was left, by one who holds a seat
-// or noSeat, and returns the first sequence to read. Who just took a seat reads all: it passed over sessions.
+// or noSeat, and returns the first sequence to read. Who just took a seat reads all: it passed over sessions. Until
+// that is done, it is begun again.
 func (m *mirror) begin(now *life, whole bool, seat int, followed string) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	whole = whole || m.seat == noSeat && seat != noSeat
+	whole = whole || m.reread != nil || m.seat == noSeat && seat != noSeat
 	m.caughtUp, m.seat, m.followed = false, seat, followed
 	if whole || seat == noSeat {
 		m.sessions = make(map[ports.SessionID]struct{})

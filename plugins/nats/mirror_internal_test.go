@@ -171,6 +171,75 @@ func TestReadingAgain(t *testing.T) {
 	assert.NotContains(t, m.sweeps, ports.SessionID("s"))
 }
 
+// Who takes a seat has passed over sessions, and reads all until it has them.
+func TestASeatBeginsWithSessions(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := newMirror()
+	assert.Equal(t, uint64(1), m.begin(now, false, noSeat, "records"))
+	m.takeRecord(recordAt(5, "a", "unknown"), false)
+	m.caughtUpNow(9, nil)
+	_, due, _ := m.nextSweep()
+	assert.False(t, due, "no session is known, and none has ended")
+	assert.Equal(t, uint64(10), m.begin(now, false, noSeat, "records"))
+	m.caughtUpNow(9, nil)
+	for range 2 { // the consumer may not come about
+		assert.Equal(t, uint64(1), m.begin(now, false, 0, "all"))
+	}
+	m.takeSession("open", session{open: true, seq: 2})
+	m.takeRecord(recordAt(5, "a", "unknown"), false)
+	m.takeRecord(recordAt(11, "b", "open"), false)
+	m.caughtUpNow(11, nil)
+	id, due, _ := m.nextSweep()
+	assert.True(t, due)
+	assert.Equal(t, ports.SessionID("unknown"), id)
+	assert.Equal(t, uint64(12), m.begin(now, false, 1, "all"), "one seat is as good as another")
+	m.caughtUpNow(11, nil)
+	assert.Equal(t, uint64(12), m.begin(now, false, noSeat, "records"))
+	m.again("open", 0)
+	_, due, _ = m.nextSweep()
+	assert.False(t, due, "who lost its seat leaves it to others")
+}
+
+// What a Put may take from the mirror, and when it must not.
+func TestWhatStandsInTheMirror(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	a := recordAt(5, "a", "s")
+	a.doc.Record.Body = []byte("{}")
+	m.takeRecord(a, false)
+	m.takeRecord(tombAt(6, "b"), false)
+	wanted := func(ids ...string) (w []backendkit.Wanted) {
+		for _, id := range ids {
+			w = append(w, backendkit.Wanted{Key: core.Key{Service: "api", ID: id}})
+		}
+		return w
+	}
+	assert.Nil(t, m.standing(now, wanted("a")), "not all was read")
+	m.caughtUpNow(6, nil)
+	assert.Nil(t, m.standing(&life{epoch: "e"}, wanted("a")), "another life")
+	got := m.standing(now, wanted("a", "b", "c"))
+	require.Len(t, got, 3)
+	assert.Equal(t, []uint64{5, 6, 0}, []uint64{got[0].Version, got[1].Version, got[2].Version})
+	assert.Equal(t, a.doc.Record, got[0].Record)
+	got[0].Record.Body[0], got[0].Record.Session, got[1].Tombstone.Actor = 'x', "other", "other"
+	again := m.standing(now, wanted("a", "b"))
+	assert.Equal(t, "{}", string(again[0].Record.Body))
+	assert.Equal(t, ports.SessionID("s"), again[0].Record.Session)
+	assert.Empty(t, again[1].Tombstone.Actor)
+	m.noteOwn(now, a.key, 8)
+	assert.Nil(t, m.standing(now, wanted("b", "a")), "our own write of it has not come yet")
+	assert.NotNil(t, m.standing(now, wanted("b")))
+	m.takeRecord(recordAt(8, "a", "s"), false)
+	m.noteOwn(now, a.key, 8)
+	assert.Equal(t, uint64(8), m.standing(now, wanted("a"))[0].Version)
+	bad := recordAt(9, "a", "s")
+	bad.doc, bad.flaw = backendkit.Document{}, assert.AnError
+	m.takeRecord(bad, false)
+	assert.Nil(t, m.standing(now, wanted("a")), "the leader says what is wrong with it")
+}
+
 func TestWhenToLookAfterASession(t *testing.T) {
 	t.Parallel()
 	planned := func(do func(m *mirror)) (at time.Duration, is bool) {
