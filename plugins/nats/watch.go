@@ -58,7 +58,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 
 // run goes on until the reader has enough. A store that is away is waited for.
 func (w *watch) run(ctx context.Context, reset string) error {
-	for w.arrive(ctx); ; {
+	for {
 		v := w.backend.mirror.after(w.sent, reset == "")
 		switch {
 		case v.life != w.life:
@@ -91,6 +91,9 @@ func (w *watch) run(ctx context.Context, reset string) error {
 				return err
 			}
 		}
+		if v.life == w.life && v.position < w.needed {
+			w.arrive(ctx)
+		}
 		select {
 		case <-v.changed:
 		case <-ctx.Done():
@@ -103,12 +106,10 @@ func (w *watch) run(ctx context.Context, reset string) error {
 func (w *watch) enter(ctx context.Context) (err error) {
 	w.sent, w.synced = 0, false
 	w.life, w.needed, err = w.backend.reached(ctx)
-	w.arrive(ctx)
 	return err
 }
 
-// arrive brings the mirror to where the stream was at the beginning. What fails here the stream's own heartbeat
-// brings later.
+// arrive brings the mirror to where the stream was at the beginning. What fails is tried again at the next change.
 func (w *watch) arrive(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
