@@ -10,7 +10,7 @@
 //   - remote.go: the requests that all else is made of;
 //   - epoch.go: reads, and which life of the stream their answers belong to;
 //   - sessions.go: who is alive;
-//   - table.go: reads and compare-and-set of records; package backendkit decides;
+//   - table.go and hope.go: reads and compare-and-set of records; package backendkit decides;
 //   - mirror.go and pump.go: the copy of the namespace that the stream is followed into;
 //   - reach.go: how far the stream is, and that the copy is as far;
 //   - watch.go: streams of records out of that copy, and the proof that they are complete;
