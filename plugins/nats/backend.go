@@ -10,10 +10,12 @@
 //   - remote.go: the requests that all else is made of;
 //   - epoch.go: reads, and which life of the stream their answers belong to;
 //   - sessions.go: who is alive;
-//   - table.go: reads and compare-and-set of records; package backendkit decides;
+//   - table.go and hope.go: reads and compare-and-set of records; package backendkit decides;
 //   - mirror.go and pump.go: the copy of the namespace that the stream is followed into;
+//   - reach.go: how far the stream is, and that the copy is as far;
 //   - watch.go: streams of records out of that copy, and the proof that they are complete;
-//   - sweep.go: what is removed after its session ended;
+//   - seats.go: which processes follow sessions, for all others;
+//   - endings.go and sweep.go: what is removed after its session ended;
 //   - errors.go: what to say when NATS says no.
 //
 // README.md has the layout for people with the nats tool, the permissions, and what happens on failover.
@@ -63,6 +65,7 @@ type Backend struct {
 	log    *slog.Logger
 	life   atomic.Pointer[life] // nil until the first read
 	mirror *mirror
+	seats  *seats
 	held   held
 	puts   puts
 
@@ -109,8 +112,9 @@ func open(ctx context.Context, o Options) (*Backend, error) {
 	living, stop := context.WithCancel(context.Background())
 	b := &Backend{
 		names: s.names, remote: &remote{conn: conn, js: js, names: s.names, replicas: s.replicas}, log: log,
-		mirror: newMirror(), closing: backendkit.NewClosing("NATS"), stop: stop,
+		mirror: newMirror(), seats: newSeats(), closing: backendkit.NewClosing("NATS"), stop: stop,
 	}
+	b.running.Go(func() { b.sit(living) })
 	b.running.Go(func() { b.pump(living) })
 	b.running.Go(func() { b.prove(living) })
 	b.running.Go(func() { b.sweep(living) })
@@ -139,7 +143,7 @@ func (b *Backend) check(ctx context.Context) error {
 	}
 	floor := info.State.LastSeq
 	// That the stream can be followed is enough: watches wait until it was.
-	if err := b.mirror.reach(ctx, now, 1); err != nil {
+	if err := b.mirror.await(ctx, now, func() bool { return b.mirror.position > 0 }); err != nil {
 		if why := b.pumpProblem.Load(); why != nil {
 			return fail(*why)
 		}

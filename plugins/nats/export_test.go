@@ -12,7 +12,7 @@ import (
 
 // CommitAfter carries out a Put that creates, with something happening between its two steps.
 func (b *Backend) CommitAfter(ctx context.Context, rec ports.Record, between func()) error {
-	t := table{b}
+	t := &table{Backend: b}
 	loaded, err := t.Load(ctx, []backendkit.Wanted{{Key: rec.Key, Session: rec.Session}})
 	if err != nil {
 		return err
@@ -37,3 +37,12 @@ func (b *Backend) PublishAgain(ctx context.Context, key core.Key, data []byte) (
 	second, err = b.remote.publish(ctx, w)
 	return first, second, err
 }
+
+// Seat is the one that the process holds, or -1.
+func (b *Backend) Seat() int { return int(b.seats.held.Load()) }
+
+// Vanish ends the connection as the death of the process does: without a word.
+func (b *Backend) Vanish() { b.remote.conn.close() }
+
+// Requests is how many messages the process has sent.
+func (b *Backend) Requests() uint64 { return b.remote.conn.Stats().OutMsgs }

@@ -5,6 +5,7 @@ package nats
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ const (
 	sessionsRoom = "s." // {session}: the session while it is open; from its end, what remembers it
 	epochSubject = "epoch"
 	probeSubject = "health" // what Health writes
+	seatSubject  = "seat-"  // {0, 1, 2}: who follows sessions
 )
 
 // layout is a namespace in NATS.
@@ -53,6 +55,16 @@ func escape(name string) string { return backendkit.Escape(name, ".") }
 
 func (l layout) epoch() string { return l.prefix + epochSubject }
 func (l layout) probe() string { return l.prefix + probeSubject }
+
+func (l layout) seat(n int) string { return l.prefix + seatSubject + strconv.Itoa(n) }
+
+// followed are the subjects, beside the epoch's, of a process that holds a seat, or of one that does not.
+func (l layout) followed(seat int) string {
+	if seat == noSeat {
+		return l.prefix + recordsRoom + ">"
+	}
+	return l.prefix + "*.>" // both rooms, and nothing else
+}
 
 func (l layout) record(k core.Key) string {
 	return l.prefix + recordsRoom + escape(k.Service) + "." + escape(k.ID)

@@ -1,14 +1,10 @@
 package nats
 
 // mirror.go: the namespace as it was read from the stream: the latest document of each key, in
-// the order of their sequences, and which sessions are open. Watches read it, each at its own pace: who is
-// slow finds fewer states, never a gap.
+// the order of their sequences. Watches read it, each at its own pace: who is slow finds fewer states, never a gap.
 
 import (
 	"cmp"
-	"context"
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -30,26 +26,29 @@ type entry struct {
 type mirror struct {
 	mu       sync.Mutex // guards the rest
 	life     *life      // nil before the first read
+	followed string     // the subjects that are taken, but for the epoch's
 	position uint64     // everything up to here was taken
-	caughtUp bool       // the position has passed what stood when the reading began
+	caughtUp bool       // what stood when the reading began was taken
 	turn     int        // counts what only a snapshot shows
 	live     map[core.Key]*entry
-	log      []*entry      // by sequence; those that are not live any more go now and then
-	dropped  uint64        // the highest sequence of a deletion that was forgotten
-	floor    uint64        // no earlier cursor is resumed
-	proven   uint64        // the stream's last sequence, when it was last asked
-	proofs   int           // how often it was asked in this life
-	changed  chan struct{} // closed at the next change
+	own      map[core.Key]uint64 // sequences that this process wrote and has not taken yet
+	log      []*entry            // by sequence; those that are not live any more go now and then
+	dropped  uint64              // the highest sequence of a deletion that was forgotten
+	floor    uint64              // no earlier cursor is resumed
+	proven   uint64              // the stream's last sequence, when it was last asked
+	proofs   int                 // how often it was asked in this life
+	changed  chan struct{}       // closed at the next change
 
-	reread   map[core.Key]struct{}        // keys seen since the reading began anew; nil when it did not
-	sessions map[ports.SessionID]struct{} // those that are open
+	reread   map[core.Key]struct{} // keys seen since the reading began anew; nil when it did not
 	under    map[ports.SessionID]map[core.Key]*entry
+	seat     int                           // noSeat: sessions are not followed, and nothing is swept
+	sessions map[ports.SessionID]struct{}  // those that are open
 	sweeps   map[ports.SessionID]time.Time // when to look what an ended session left
 	wake     chan struct{}                 // for the sweeper
 }
 
 func newMirror() *mirror {
-	m := &mirror{changed: make(chan struct{}), wake: make(chan struct{}, 1)}
+	m := &mirror{seat: noSeat, changed: make(chan struct{}), wake: make(chan struct{}, 1)}
 	m.clear()
 	return m
 }
@@ -57,6 +56,7 @@ func newMirror() *mirror {
 func (m *mirror) clear() {
 	m.position, m.caughtUp, m.dropped, m.floor, m.proven, m.proofs, m.log, m.reread = 0, false, 0, 0, 0, 0, nil, nil
 	m.live = make(map[core.Key]*entry)
+	m.own = make(map[core.Key]uint64)
 	m.sessions = make(map[ports.SessionID]struct{})
 	m.under = make(map[ports.SessionID]map[core.Key]*entry)
 	m.sweeps = make(map[ports.SessionID]time.Time)
@@ -68,12 +68,18 @@ func (m *mirror) broadcast() {
 	m.changed = make(chan struct{})
 }
 
-// begin says that the stream is read in a life, whole or on from where it was left, and returns the first
-// sequence to read.
-func (m *mirror) begin(now *life, whole bool) uint64 {
+// begin says that the stream is read in a life, whole or on from where it was left, by one who holds a seat
+// or noSeat, and returns the first sequence to read. Who just took a seat reads all: it passed over sessions. Until
+// that is done, it is begun again.
+func (m *mirror) begin(now *life, whole bool, seat int, followed string) uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.caughtUp = false
+	whole = whole || m.reread != nil || m.seat == noSeat && seat != noSeat
+	m.caughtUp, m.seat, m.followed = false, seat, followed
+	if whole || seat == noSeat {
+		m.sessions = make(map[ports.SessionID]struct{})
+		m.sweeps = make(map[ports.SessionID]time.Time)
+	}
 	switch {
 	case m.life != now:
 		m.clear()
@@ -103,11 +109,12 @@ func (m *mirror) unseen(last uint64) []*entry {
 	return missing
 }
 
-// caughtUpNow says that what stood when the reading began was taken, and what of the mirror is gone. What
-// is not under an open session now was left by one.
-func (m *mirror) caughtUpNow(gone []*entry) {
+// caughtUpNow says that what stood when the reading began, at a last sequence, was taken, and what of the mirror is
+// gone. What is not under an open session now was left by one.
+func (m *mirror) caughtUpNow(last uint64, gone []*entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	defer m.arrived(last)
 	m.caughtUp, m.reread = true, nil
 	for _, e := range gone {
 		if m.live[e.key] == e {
@@ -116,20 +123,16 @@ func (m *mirror) caughtUpNow(gone []*entry) {
 		}
 	}
 	for id := range m.under {
-		if _, open := m.sessions[id]; !open {
-			m.schedule(id, 0)
-		}
+		m.lookAfter(id)
 	}
-	m.broadcast()
 }
 
-// moveTo raises the position: up to there nothing stands that was not taken.
-func (m *mirror) moveTo(n uint64) {
+// moveTo raises the position in a life: up to there nothing stands that was not taken.
+func (m *mirror) moveTo(now *life, n uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n > m.position {
-		m.position = n
-		m.broadcast()
+	if m.life == now && n > m.position {
+		m.arrived(n)
 	}
 }
 
@@ -138,6 +141,9 @@ func (m *mirror) takeRecord(e *entry, marker bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	defer m.arrived(e.seq)
+	if m.own[e.key] <= e.seq {
+		delete(m.own, e.key)
+	}
 	if m.reread != nil {
 		m.reread[e.key] = struct{}{}
 	}
@@ -188,8 +194,8 @@ func (m *mirror) insert(e *entry) {
 		m.under[id] = make(map[core.Key]*entry)
 	}
 	m.under[id][e.key] = e
-	if _, open := m.sessions[id]; !open && m.caughtUp {
-		m.schedule(id, 0)
+	if m.caughtUp {
+		m.lookAfter(id)
 	}
 }
 
@@ -206,84 +212,6 @@ func (m *mirror) remove(e *entry) {
 		delete(m.under, id)
 		delete(m.sweeps, id)
 	}
-}
-
-// takeSession takes the message of a session's subject.
-func (m *mirror) takeSession(id ports.SessionID, s session) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	defer m.arrived(s.seq)
-	if s.open {
-		m.sessions[id] = struct{}{}
-		return
-	}
-	delete(m.sessions, id)
-	if len(m.under[id]) == 0 || !m.caughtUp {
-		return
-	}
-	if s.doc.Closed { // who closed it removes them, unless it died over it
-		m.schedule(id, closersTime)
-	} else {
-		m.schedule(id, 0)
-	}
-}
-
-const (
-	// closersTime is how long the one who closes a session is left alone with its records.
-	closersTime = 2 * time.Second
-	// Hosts look after an ended session at different moments, so that the first does the work and the
-	// others find it done: the more hosts, the wider apart.
-	spreadEach = 8 * time.Millisecond
-	spreadMost = 600 * time.Millisecond
-)
-
-// schedule has the sweeper look at a session. The lock is held.
-func (m *mirror) schedule(id ports.SessionID, after time.Duration) {
-	if _, planned := m.sweeps[id]; planned {
-		return
-	}
-	spread := min(spreadEach*time.Duration(len(m.sessions)+1), spreadMost)
-	m.sweeps[id] = time.Now().Add(after + rand.N(spread)) //nolint:gosec // Jitter, not a secret.
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
-}
-
-// nextSweep takes a session whose time has come; else it says how long the next one has.
-func (m *mirror) nextSweep() (id ports.SessionID, due bool, wait time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	wait = time.Hour
-	for each, at := range m.sweeps {
-		left := time.Until(at)
-		if left <= 0 {
-			delete(m.sweeps, each)
-			return each, true, 0
-		}
-		wait = min(wait, left)
-	}
-	return "", false, wait
-}
-
-// again has the sweeper come back to a session.
-func (m *mirror) again(id ports.SessionID, after time.Duration) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.under[id]) > 0 {
-		m.schedule(id, after)
-	}
-}
-
-// of are the records under a session.
-func (m *mirror) of(id ports.SessionID) []*entry {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	entries := make([]*entry, 0, len(m.under[id]))
-	for _, e := range m.under[id] {
-		entries = append(entries, e)
-	}
-	return entries
 }
 
 // stands reports whether an entry still is what stands at its key.
@@ -373,28 +301,4 @@ func (m *mirror) all() view {
 		}
 	}
 	return v
-}
-
-// errMovedOn says that the store started anew while a position was waited for.
-var errMovedOn = fmt.Errorf("nats: the store started anew: %w", ports.ErrUnavailable)
-
-// reach returns when everything up to a sequence of a life was taken.
-func (m *mirror) reach(ctx context.Context, now *life, seq uint64) error {
-	for seen := false; ; {
-		m.mu.Lock()
-		here, position, changed := m.life == now, m.position, m.changed
-		m.mu.Unlock()
-		switch {
-		case here && position >= seq:
-			return nil
-		case seen && !here:
-			return errMovedOn
-		}
-		seen = here
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fail(ctx.Err())
-		}
-	}
 }

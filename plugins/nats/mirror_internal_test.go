@@ -88,7 +88,7 @@ func sequences(entries []*entry) []uint64 {
 
 func reading(now *life) *mirror {
 	m := newMirror()
-	m.begin(now, true)
+	m.begin(now, true, 0, "all")
 	m.takeSession("s", session{open: true, seq: 1})
 	return m
 }
@@ -150,17 +150,18 @@ func TestReadingAgain(t *testing.T) {
 	for seq, id := range map[uint64]string{5: "stays", 6: "lost", 7: "newer"} {
 		m.takeRecord(recordAt(seq, id, "s"), false)
 	}
-	m.caughtUpNow(nil)
-	assert.Equal(t, uint64(8), m.begin(now, false), "on from where it was")
+	m.caughtUpNow(0, nil)
+	assert.Equal(t, uint64(8), m.begin(now, false, 0, "all"), "on from where it was")
 	before := m.after(0, true).turn
-	assert.Equal(t, uint64(1), m.begin(now, true))
+	assert.Equal(t, uint64(1), m.begin(now, true, 0, "all"))
+	m.takeSession("s", session{open: true, seq: 1})
 	m.takeRecord(recordAt(3, "revived", "ended"), false)
 	m.takeRecord(recordAt(5, "stays", "s"), false)
 	m.takeRecord(recordAt(7, "newer", "s"), false)
 	m.takeRecord(recordAt(8, "added", "s"), false)
 	missing := m.unseen(8)
 	assert.Equal(t, []uint64{6}, sequences(missing))
-	m.caughtUpNow(missing)
+	m.caughtUpNow(0, missing)
 	assert.Equal(t, []uint64{3, 5, 7, 8}, sequences(m.after(0, true).entries))
 	assert.Empty(t, m.unseen(8), "until it is read again")
 	assert.Equal(t, 2, m.after(0, true).turn-before, "one came back, one is gone")
@@ -168,6 +169,75 @@ func TestReadingAgain(t *testing.T) {
 	defer m.mu.Unlock()
 	assert.Contains(t, m.sweeps, ports.SessionID("ended"))
 	assert.NotContains(t, m.sweeps, ports.SessionID("s"))
+}
+
+// Who takes a seat has passed over sessions, and reads all until it has them.
+func TestASeatBeginsWithSessions(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := newMirror()
+	assert.Equal(t, uint64(1), m.begin(now, false, noSeat, "records"))
+	m.takeRecord(recordAt(5, "a", "unknown"), false)
+	m.caughtUpNow(9, nil)
+	_, due, _ := m.nextSweep()
+	assert.False(t, due, "no session is known, and none has ended")
+	assert.Equal(t, uint64(10), m.begin(now, false, noSeat, "records"))
+	m.caughtUpNow(9, nil)
+	for range 2 { // the consumer may not come about
+		assert.Equal(t, uint64(1), m.begin(now, false, 0, "all"))
+	}
+	m.takeSession("open", session{open: true, seq: 2})
+	m.takeRecord(recordAt(5, "a", "unknown"), false)
+	m.takeRecord(recordAt(11, "b", "open"), false)
+	m.caughtUpNow(11, nil)
+	id, due, _ := m.nextSweep()
+	assert.True(t, due)
+	assert.Equal(t, ports.SessionID("unknown"), id)
+	assert.Equal(t, uint64(12), m.begin(now, false, 1, "all"), "one seat is as good as another")
+	m.caughtUpNow(11, nil)
+	assert.Equal(t, uint64(12), m.begin(now, false, noSeat, "records"))
+	m.again("open", 0)
+	_, due, _ = m.nextSweep()
+	assert.False(t, due, "who lost its seat leaves it to others")
+}
+
+// What a Put may take from the mirror, and when it must not.
+func TestWhatStandsInTheMirror(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	a := recordAt(5, "a", "s")
+	a.doc.Record.Body = []byte("{}")
+	m.takeRecord(a, false)
+	m.takeRecord(tombAt(6, "b"), false)
+	wanted := func(ids ...string) (w []backendkit.Wanted) {
+		for _, id := range ids {
+			w = append(w, backendkit.Wanted{Key: core.Key{Service: "api", ID: id}})
+		}
+		return w
+	}
+	assert.Nil(t, m.standing(now, wanted("a")), "not all was read")
+	m.caughtUpNow(6, nil)
+	assert.Nil(t, m.standing(&life{epoch: "e"}, wanted("a")), "another life")
+	got := m.standing(now, wanted("a", "b", "c"))
+	require.Len(t, got, 3)
+	assert.Equal(t, []uint64{5, 6, 0}, []uint64{got[0].Version, got[1].Version, got[2].Version})
+	assert.Equal(t, a.doc.Record, got[0].Record)
+	got[0].Record.Body[0], got[0].Record.Session, got[1].Tombstone.Actor = 'x', "other", "other"
+	again := m.standing(now, wanted("a", "b"))
+	assert.Equal(t, "{}", string(again[0].Record.Body))
+	assert.Equal(t, ports.SessionID("s"), again[0].Record.Session)
+	assert.Empty(t, again[1].Tombstone.Actor)
+	m.noteOwn(now, a.key, 8)
+	assert.Nil(t, m.standing(now, wanted("b", "a")), "our own write of it has not come yet")
+	assert.NotNil(t, m.standing(now, wanted("b")))
+	m.takeRecord(recordAt(8, "a", "s"), false)
+	m.noteOwn(now, a.key, 8)
+	assert.Equal(t, uint64(8), m.standing(now, wanted("a"))[0].Version)
+	bad := recordAt(9, "a", "s")
+	bad.doc, bad.flaw = backendkit.Document{}, assert.AnError
+	m.takeRecord(bad, false)
+	assert.Nil(t, m.standing(now, wanted("a")), "the leader says what is wrong with it")
 }
 
 func TestWhenToLookAfterASession(t *testing.T) {
@@ -183,7 +253,7 @@ func TestWhenToLookAfterASession(t *testing.T) {
 	ends := func(closed bool) session { return session{seq: 9, doc: sessionJSON{Closed: closed}} }
 	_, is := planned(func(m *mirror) {
 		m.takeRecord(recordAt(5, "a", "s"), false)
-		m.caughtUpNow(nil)
+		m.caughtUpNow(0, nil)
 	})
 	assert.False(t, is, "it is open")
 	_, is = planned(func(m *mirror) {
@@ -192,27 +262,27 @@ func TestWhenToLookAfterASession(t *testing.T) {
 	})
 	assert.False(t, is, "until all was read, it may have been renewed further on")
 	at, is := planned(func(m *mirror) {
-		m.caughtUpNow(nil)
+		m.caughtUpNow(0, nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(false))
 	})
 	assert.True(t, is)
-	assert.Less(t, at, spreadMost)
+	assert.LessOrEqual(t, at, time.Duration(0), "the first seat at once")
 	at, is = planned(func(m *mirror) {
-		m.caughtUpNow(nil)
+		m.caughtUpNow(0, nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(true))
 	})
 	assert.True(t, is)
 	assert.Greater(t, at, closersTime/2, "first it is the closer's turn")
 	_, is = planned(func(m *mirror) {
-		m.caughtUpNow(nil)
+		m.caughtUpNow(0, nil)
 		m.takeSession("s", ends(false))
 		m.takeRecord(recordAt(10, "late", "s"), false)
 	})
 	assert.True(t, is, "a Put that came after the end")
 	_, is = planned(func(m *mirror) {
-		m.caughtUpNow(nil)
+		m.caughtUpNow(0, nil)
 		m.takeRecord(recordAt(5, "a", "s"), false)
 		m.takeSession("s", ends(false))
 		m.takeRecord(tombAt(10, "a"), false)

@@ -34,6 +34,11 @@ const (
 )
 
 func (b *Backend) pump(ctx context.Context) {
+	select {
+	case <-b.seats.asked:
+	case <-ctx.Done():
+		return
+	}
 	for connections := uint64(0); ; {
 		// A server that came back may have lost, or found, what it had before.
 		now := b.remote.conn.Stats().Reconnects
@@ -65,14 +70,22 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 	if err != nil {
 		return err
 	}
-	last := info.State.LastSeq
-	from := b.mirror.begin(now, whole)
-	sub, err := b.consume(start, from)
+	seat := int(b.seats.held.Load())
+	followed := b.names.followed(seat)
+	latest, err := b.remote.get(start, followed)
+	if err != nil {
+		return err
+	}
+	f := &following{backend: b, life: now, last: info.State.LastSeq}
+	if latest != nil {
+		f.latest = latest.seq
+	}
+	from := b.mirror.begin(now, whole, seat, followed)
+	sub, err := b.consume(start, from, followed)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }() // it is only forgotten
-	f := &following{backend: b, life: now, last: last}
 	if err := f.passed(ctx, from-1); err != nil {
 		return err
 	}
@@ -96,8 +109,8 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 	}
 }
 
-// consume makes a consumer from a sequence on.
-func (b *Backend) consume(ctx context.Context, from uint64) (*nats.Subscription, error) {
+// consume makes a consumer from a sequence on, of the epoch and what is followed.
+func (b *Backend) consume(ctx context.Context, from uint64, followed string) (*nats.Subscription, error) {
 	sub, err := b.remote.conn.SubscribeSync(b.remote.conn.NewInbox())
 	if err == nil {
 		err = sub.SetPendingLimits(-1, -1) // flow control bounds what is on its way
@@ -109,7 +122,8 @@ func (b *Backend) consume(ctx context.Context, from uint64) (*nats.Subscription,
 	err = b.remote.ask(ctx, fmt.Sprintf("$JS.API.CONSUMER.CREATE.%s.%s", b.names.stream, name), func(ctx context.Context) error {
 		_, err := b.remote.js.CreatePushConsumer(ctx, b.names.stream, jetstream.ConsumerConfig{
 			Name: name, DeliverSubject: sub.Subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-			AckPolicy: jetstream.AckNonePolicy, FlowControl: true, IdleHeartbeat: heartbeatEvery, MemoryStorage: true, Replicas: 1,
+			FilterSubjects: []string{b.names.epoch(), followed},
+			AckPolicy:      jetstream.AckNonePolicy, FlowControl: true, IdleHeartbeat: heartbeatEvery, MemoryStorage: true, Replicas: 1,
 		})
 		if errors.Is(err, jetstream.ErrConsumerExists) { // the answer to an earlier attempt was lost
 			err = nil
@@ -128,6 +142,7 @@ type following struct {
 	backend  *Backend
 	life     *life
 	last     uint64 // of the stream, before the consumer was made
+	latest   uint64 // of what is followed, a moment later; the consumer says nothing of what is not
 	received uint64 // messages of the consumer
 	caughtUp bool
 }
@@ -171,7 +186,7 @@ func (f *following) control(ctx context.Context, msg *nats.Msg) error {
 		return fmt.Errorf("%d of %s messages of the consumer came: %w", f.received, last, ports.ErrUnavailable)
 	}
 	if upTo, err := strconv.ParseUint(msg.Header.Get("Nats-Last-Stream"), 10, 64); err == nil {
-		f.backend.mirror.moveTo(upTo)
+		f.backend.mirror.moveTo(f.life, upTo)
 		return f.passed(ctx, upTo)
 	}
 	return nil
@@ -179,7 +194,7 @@ func (f *following) control(ctx context.Context, msg *nats.Msg) error {
 
 // passed tells the mirror, once, when this consumer has passed what stood at the beginning.
 func (f *following) passed(ctx context.Context, upTo uint64) error {
-	if f.caughtUp || upTo < f.last {
+	if f.caughtUp || upTo < f.latest {
 		return nil
 	}
 	f.caughtUp = true
@@ -201,14 +216,14 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 			}
 		}
 	}
-	b.mirror.caughtUpNow(gone)
+	b.mirror.caughtUpNow(f.last, gone)
 	return nil
 }
 
 // takeMessage takes what stands at a subject into the mirror.
 func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 	if subject == b.names.epoch() {
-		b.mirror.moveTo(m.seq)
+		b.mirror.moveTo(now, m.seq)
 		_, err := b.recognize(m)
 		return err
 	}
@@ -218,7 +233,7 @@ func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 	}
 	key, ok := b.names.key(subject)
 	if !ok {
-		b.mirror.moveTo(m.seq)
+		b.mirror.moveTo(now, m.seq)
 		return nil
 	}
 	e := &entry{seq: m.seq, key: key}
@@ -278,5 +293,5 @@ func (b *Backend) proof(ctx context.Context) error {
 	}
 	now.note(last)
 	b.mirror.proved(now, last)
-	return nil
+	return b.catchUp(ctx, now, last)
 }

@@ -1,6 +1,6 @@
 package nats
 
-// remote.go: the four requests that all else is made of. One that has no answer is sent again
+// remote.go: the few requests that all else is made of. One that has no answer is sent again
 // until its context ends: a leader may have been lost on the way.
 
 import (
@@ -66,6 +66,28 @@ func (r *remote) get(ctx context.Context, subject string) (*message, error) {
 		return nil
 	})
 	return got, err
+}
+
+// next is the sequence of the first message from a sequence on, of those at a subject with wildcards, as the
+// stream's leader has it; 0 for none.
+func (r *remote) next(ctx context.Context, subject string, from uint64) (uint64, error) {
+	var seq uint64
+	err := r.ask(ctx, "$JS.API.STREAM.MSG.GET."+r.names.stream, func(ctx context.Context) error {
+		stream, err := r.handle(ctx)
+		if err != nil {
+			return err
+		}
+		raw, err := stream.GetMsg(ctx, from, jetstream.WithGetMsgSubject(subject))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil
+		case err != nil:
+			return err
+		}
+		seq = raw.Sequence
+		return nil
+	})
+	return seq, err
 }
 
 func (r *remote) infoSubject() string { return "$JS.API.STREAM.INFO." + r.names.stream }

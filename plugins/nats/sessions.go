@@ -26,6 +26,7 @@ type sessionJSON struct {
 	OpenedAt     string `json:"opened_at"`
 	OldestFormat int    `json:"oldest_format,omitempty"`
 	NewestFormat int    `json:"newest_format,omitempty"`
+	Epoch        string `json:"epoch,omitempty"` // in which it was last renewed
 	Closed       bool   `json:"closed,omitempty"`
 }
 
@@ -142,6 +143,7 @@ func (b *Backend) openSession(ctx context.Context, spec ports.SessionSpec) (time
 
 // writeSession writes an open session where still the same stands as s was read from.
 func (b *Backend) writeSession(ctx context.Context, now *life, id ports.SessionID, s session, attempt string) error {
+	s.doc.Epoch = now.epoch
 	data, err := json.Marshal(s.doc)
 	if err != nil {
 		return err

@@ -1,7 +1,7 @@
 package nats
 
-// sweep.go: what a session leaves behind when it ends. NATS ends sessions, no record: every
-// process sees the marker, and one of them removes what was under it. Writes are conditional, so it does no
+// sweep.go: what a session leaves behind when it ends. NATS ends sessions, no record: the processes
+// with a seat see the marker, and one of them removes what was under it. Writes are conditional, so it does no
 // harm when two do, or when a record was just adopted.
 
 import (
@@ -40,7 +40,7 @@ func (b *Backend) sweep(ctx context.Context) {
 			continue
 		}
 		call, cancel := context.WithTimeout(ctx, sweepTimeout)
-		err := b.sweepSession(call, id)
+		ended, err := b.sweepSession(call, id)
 		cancel()
 		if ctx.Err() != nil {
 			return
@@ -48,28 +48,30 @@ func (b *Backend) sweep(ctx context.Context) {
 		if err != nil {
 			b.log.Warn("what an ended session left could not be removed; it is tried again", "session", id, "error", err)
 		}
-		b.mirror.again(id, sweepAgain)
+		if ended || err != nil {
+			b.mirror.again(id, sweepAgain)
+		}
 	}
 }
 
 // sweepSession removes what is under a session, if that has ended.
-func (b *Backend) sweepSession(ctx context.Context, id ports.SessionID) error {
+func (b *Backend) sweepSession(ctx context.Context, id ports.SessionID) (ended bool, err error) {
 	if len(b.mirror.of(id)) == 0 {
-		return nil // somebody was faster
+		return true, nil // somebody was faster
 	}
 	_, got, err := b.read(ctx, b.names.session(id))
 	if err != nil {
-		return err
+		return false, err
 	}
 	s := readSession(got[0])
 	if s.open {
-		return nil
+		return false, nil
 	}
 	cause := core.CauseExpired
 	if s.doc.Closed {
 		cause = core.CauseDeregistered
 	}
-	return b.bury(ctx, b.mirror.of(id), cause)
+	return true, b.bury(ctx, b.mirror.of(id), cause)
 }
 
 // clear removes what is under a session until the stream, as far as its leader is now, holds nothing more.
@@ -82,7 +84,7 @@ func (b *Backend) clear(ctx context.Context, now *life, id ports.SessionID, caus
 		if err != nil {
 			return err
 		}
-		switch err := b.mirror.reach(ctx, now, info.State.LastSeq); {
+		switch err := b.catchUp(ctx, now, info.State.LastSeq); {
 		case errors.Is(err, errMovedOn):
 			return nil
 		case err != nil:

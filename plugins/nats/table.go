@@ -20,7 +20,7 @@ func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mut
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	defer b.puts.begin(muts)()
-	results, err := backendkit.Apply(ctx, table{b}, muts)
+	results, err := backendkit.Apply(ctx, &table{b, hoped(muts)}, muts)
 	if err != nil {
 		return nil, b.closing.Or(err)
 	}
@@ -32,18 +32,25 @@ func (b *Backend) Get(ctx context.Context, keys []core.Key) ([]ports.Found, erro
 	if err := b.closing.Enter(ctx); err != nil {
 		return nil, fmt.Errorf("get: %w", err)
 	}
-	found, err := backendkit.Get(ctx, table{b}, keys)
+	found, err := backendkit.Get(ctx, &table{Backend: b}, keys)
 	if err != nil {
 		return nil, b.closing.Or(err)
 	}
 	return found, nil
 }
 
-// table implements backendkit.Table.
-type table struct{ *Backend }
+// table implements backendkit.Table for one call.
+type table struct {
+	*Backend
+
+	first map[core.Key]ports.Mutation // see hope.go; nil once it was used
+}
 
 // Load implements backendkit.Table.
-func (t table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendkit.Loaded, error) {
+func (t *table) Load(ctx context.Context, wanted []backendkit.Wanted) ([]backendkit.Loaded, error) {
+	if loaded, ok := t.hope(ctx, wanted); ok {
+		return loaded, nil
+	}
 	var subjects []string
 	sessions := make(map[ports.SessionID]int) // where its answer stands
 	for _, w := range wanted {
@@ -102,7 +109,7 @@ func (l *life) stamp(doc backendkit.Document, seq uint64) {
 
 // Commit implements backendkit.Table. That a Put's session is open was read before and is not
 // part of the write: a record that comes after its session's end is swept, see sweep.go.
-func (t table) Commit(ctx context.Context, changes []backendkit.Change) []backendkit.Committed {
+func (t *table) Commit(ctx context.Context, changes []backendkit.Change) []backendkit.Committed {
 	committed := make([]backendkit.Committed, len(changes))
 	now := t.life.Load()
 	_ = backendkit.Each(len(changes), inFlight, func(i int) error {
@@ -112,7 +119,7 @@ func (t table) Commit(ctx context.Context, changes []backendkit.Change) []backen
 	return committed
 }
 
-func (t table) commit(ctx context.Context, now *life, c backendkit.Change) (core.Revision, error) {
+func (t *table) commit(ctx context.Context, now *life, c backendkit.Change) (core.Revision, error) {
 	data, err := backendkit.Encode(c.Document)
 	if err != nil {
 		return core.Revision{}, err
@@ -132,6 +139,7 @@ func (t table) commit(ctx context.Context, now *life, c backendkit.Change) (core
 		return core.Revision{}, fmt.Errorf("write %s: the store started anew meanwhile: %w", c.Key, ports.ErrUnavailable)
 	}
 	now.note(seq)
+	t.mirror.noteOwn(now, c.Key, seq)
 	return now.revision(seq), nil
 }
 

@@ -316,7 +316,7 @@ func TestWhatStandsInTheStream(t *testing.T) {
 	}
 	doc, ttl := stands("prism.prism.s.s=2E1")
 	assert.Equal(t, "2", ttl, "whole seconds, rounded up")
-	assert.Equal(t, map[string]any{"v": 1.0, "host": "test", "ttl": 2.0, "opened_at": doc["opened_at"]}, doc)
+	assert.Equal(t, map[string]any{"v": 1.0, "host": "test", "ttl": 2.0, "opened_at": doc["opened_at"], "epoch": doc["epoch"]}, doc)
 	doc, ttl = stands("prism.prism.r.api.v1=2E2")
 	assert.Empty(t, ttl)
 	assert.Equal(t, "v1.2", doc["id"])

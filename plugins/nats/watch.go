@@ -6,7 +6,6 @@ package nats
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -57,24 +56,6 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	return feed, nil
 }
 
-// reached is the stream's last sequence, and the life that it is of.
-func (b *Backend) reached(ctx context.Context) (*life, uint64, error) {
-	for {
-		now, err := b.current(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		info, err := b.remote.info(ctx)
-		if errors.Is(err, errStreamGone) {
-			continue
-		}
-		if err != nil {
-			return nil, 0, err
-		}
-		return now, info.State.LastSeq, nil
-	}
-}
-
 // run goes on until the reader has enough. A store that is away is waited for.
 func (w *watch) run(ctx context.Context, reset string) error {
 	for {
@@ -110,6 +91,9 @@ func (w *watch) run(ctx context.Context, reset string) error {
 				return err
 			}
 		}
+		if v.life == w.life && v.position < w.needed {
+			w.arrive(ctx)
+		}
 		select {
 		case <-v.changed:
 		case <-ctx.Done():
@@ -123,6 +107,13 @@ func (w *watch) enter(ctx context.Context) (err error) {
 	w.sent, w.synced = 0, false
 	w.life, w.needed, err = w.backend.reached(ctx)
 	return err
+}
+
+// arrive brings the mirror to where the stream was at the beginning. What fails is tried again at the next change.
+func (w *watch) arrive(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	_ = w.backend.catchUp(ctx, w.life, w.needed)
 }
 
 // snapshot sends a Reset, the records and a Synced.
