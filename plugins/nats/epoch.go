@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
@@ -45,6 +46,10 @@ type epochJSON struct {
 // maxEpochRounds is how often a read is repeated because the epoch was just made anew.
 const maxEpochRounds = 16
 
+// epochPause is between them, but for the first two: several processes may be making the stream, and
+// each of its servers learns of that in its own time.
+const epochPause = 50 * time.Millisecond
+
 // current is the life of the stream now.
 func (b *Backend) current(ctx context.Context) (*life, error) {
 	now, _, err := b.read(ctx)
@@ -57,7 +62,10 @@ func (b *Backend) current(ctx context.Context) (*life, error) {
 func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*message, error) {
 	all := append([]string{b.names.epoch()}, subjects...)
 	got := make([]*message, len(all))
-	for range maxEpochRounds {
+	for round := range maxEpochRounds {
+		if round > 1 && !pause(ctx, epochPause) {
+			return nil, nil, ctx.Err()
+		}
 		err := backendkit.Each(len(all), inFlight, func(i int) (err error) {
 			got[i], err = b.remote.get(ctx, all[i])
 			return err
