@@ -254,7 +254,7 @@ var putCases = []scenario{
 	},
 	{
 		id:          "put/session-not-open",
-		requirement: "Put under a session that is not open gives ErrSessionGone, and nothing is written.",
+		requirement: "Put under a session that is not open, or under none, gives ErrSessionGone, and nothing is written.",
 		run: func(s *scene) {
 			open := s.session(s.host, longTTL)
 			never := newSessionID()
@@ -265,7 +265,8 @@ var putCases = []scenario{
 			next := record(first.Key, never)
 			next.Generation = first.Generation.Next()
 			for _, m := range []ports.Mutation{
-				put(record(key("svc", "b"), never)), replace(update, first.Generation), replace(next, first.Generation),
+				put(record(key("svc", "b"), never)), put(record(key("svc", "b"), "")),
+				replace(update, first.Generation), replace(next, first.Generation),
 			} {
 				s.refused(s.host, m, ports.ErrSessionGone)
 			}

@@ -196,7 +196,7 @@ func round(ctx context.Context, t Table, muts []ports.Mutation, turn []int, resu
 		if put != nil {
 			wanted[at].Session = put.Record.Session
 		}
-		if guess && put != nil && put.Replaces.IsZero() && put.IfRevision.IsZero() {
+		if guess && put != nil && creates(*put) {
 			loaded[at].SessionOpen = true
 			continue
 		}
@@ -242,6 +242,11 @@ func round(ctx context.Context, t Table, muts []ports.Mutation, turn []int, resu
 		}
 	}
 	return missed, nil
+}
+
+// creates tells a Put that finds nothing, as a rule, and whose session Commit can check.
+func creates(p ports.Put) bool {
+	return p.Replaces.IsZero() && p.IfRevision.IsZero() && core.ValidateName("session", string(p.Record.Session)) == nil
 }
 
 // change is the write that a decision asks for.

@@ -338,23 +338,17 @@ func (b *Backend) table() backendkit.Table {
 	return table{b}
 }
 
-// tableFor is the store as a call of Apply sees it. With import a look comes first, at what
-// others registered.
-func (b *Backend) tableFor(muts []ports.Mutation) backendkit.Table {
-	if b.options.Import {
-		return b.table()
-	}
-	return newOptimist(table{b}, muts)
-}
-
-// Apply implements ports.Records.
+// Apply implements ports.Records. With import a look comes first, at what others registered.
 func (b *Backend) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
 	ctx, leave, err := b.enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("apply: %w", err)
 	}
 	defer leave()
-	return backendkit.Apply(ctx, b.tableFor(muts), muts)
+	if b.options.Import {
+		return backendkit.Apply(ctx, b.table(), muts)
+	}
+	return backendkit.ApplyGuessing(ctx, b.table(), muts)
 }
 
 // Get implements ports.Records. What cannot be read counts as absent; a Put of a format that

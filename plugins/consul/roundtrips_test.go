@@ -1,6 +1,6 @@
 package consul_test
 
-// optimist_test.go: a registration takes one round trip where nothing stands, and is right
+// roundtrips_test.go: a registration takes one round trip where nothing stands, and is right
 // where something does.
 
 import (
