@@ -96,7 +96,7 @@ var natsRefusals = map[string]func(t *testing.T) trouble{
 				}
 			}
 		})
-		return trouble{options: []string{"url", "nats://" + at}, words: []string{at, "version 2.10.29", "upgrade it to 2.11 or later", "backend_config.url"}}
+		return trouble{options: []string{"url", "nats://" + at}, words: []string{at, "version 2.10.29", "upgrade it to 2.11.3 or later", "backend_config.url"}}
 	},
 	"foreign": func(t *testing.T) trouble {
 		t.Helper()
