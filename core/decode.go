@@ -131,8 +131,9 @@ func DecodeKeeping[T any](object []byte) (v T, unknown map[string]json.RawMessag
 		return whole, nil, err
 	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[T]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		delete(unknown, name)
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" { // not one that is embedded
+			delete(unknown, name)
+		}
 	}
 	if len(unknown) == 0 {
 		return whole, nil, nil

@@ -61,6 +61,7 @@ func TestFieldsOfOtherVersionsAreKept(t *testing.T) {
 		{`{"v":1,"name":"a"}`, nil},
 		{"{\"v\":1,\"name\":\"a\"}\n", nil},
 		{`{"v":1,"colour":{"r":1},"name":"a"}`, map[string]json.RawMessage{"colour": json.RawMessage(`{"r":1}`)}},
+		{`{"v":1,"":2,"name":"a"}`, map[string]json.RawMessage{"": json.RawMessage(`2`)}},
 		{`{"colour":null,"v":1,"name":"a"}`, map[string]json.RawMessage{"colour": json.RawMessage(`null`)}},
 	} {
 		got, unknown, err := core.DecodeKeeping[form]([]byte(tc.object))
