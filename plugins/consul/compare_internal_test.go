@@ -105,14 +105,49 @@ func TestWhatCannotBeReadIsReported(t *testing.T) {
 
 func TestTheLatestWriteNamesRecords(t *testing.T) {
 	t.Parallel()
-	for value, want := range map[string][]core.Key{
-		`{"v":1,"write":"w","keys":["api-1.x/a","web/b"]}`: {{Service: "api-1.x", ID: "a"}, {Service: "web", ID: "b"}},
-		`{"v":1,"keys":["","api","api/b/c","../x"]}`:       nil,
+	of := func(service, id, document string) written {
+		return written{key: core.Key{Service: service, ID: id}, document: document}
+	}
+	for value, want := range map[string][]written{
+		`{"v":1,"write":"w","keys":["api-1.x/a","web/b"]}`:      {of("api-1.x", "a", ""), of("web", "b", "")},
+		`{"v":1,"keys":["api/a","api/b"],"documents":["x"]}`:    {of("api", "a", "x"), of("api", "b", "")},
+		`{"v":1,"keys":["","api/a"],"documents":["x","y","z"]}`: {of("api", "a", "y")},
+		`{"v":1,"keys":["","api","api/b/c","../x"]}`:            nil,
 		`{"v":1,"keys":7}`: nil,
 		`by hand`:          nil,
-		`{"v":1,"keys":[` + strings.Repeat(`"api/a",`, 99) + `"api/b"]}`: slices.Repeat([]core.Key{{Service: "api", ID: "a"}}, maxNamed),
+		`{"v":1,"keys":[` + strings.Repeat(`"api/a",`, 99) + `"api/b"]}`: slices.Repeat([]written{of("api", "a", "")}, maxNamed),
 	} {
-		assert.Equal(t, want, named([]byte(value)), value)
+		_, got := readLatest([]byte(value))
+		assert.Equal(t, want, got, value)
+	}
+}
+
+// Documents are shown from the first on, as far as they are small together.
+func TestTheLatestWriteShowsWhatIsSmall(t *testing.T) {
+	t.Parallel()
+	half := strings.Repeat("<", maxShown/2)
+	for _, tc := range []struct{ documents, shown []string }{
+		{[]string{"a", "b"}, []string{"a", "b"}},
+		{[]string{half, half, "c"}, []string{half, half}},
+		{[]string{"a", half + half, "c"}, []string{"a"}},
+		{[]string{half + half + "x", "b"}, nil},
+		{slices.Repeat([]string{"a"}, maxNamed+1), slices.Repeat([]string{"a"}, maxNamed)},
+	} {
+		j := latestJSON{Epoch: "e"}
+		for i, d := range tc.documents {
+			j.note(core.Key{Service: "api", ID: string(rune('a' + i))}, []byte(d))
+		}
+		epoch, of := readLatest(j.encode())
+		assert.Equal(t, "e", epoch)
+		require.Len(t, of, min(len(tc.documents), maxNamed))
+		var shown []string
+		for i, w := range of {
+			assert.Equal(t, string(rune('a'+i)), w.key.ID)
+			if w.document != "" {
+				shown = append(shown, w.document)
+			}
+		}
+		assert.Equal(t, tc.shown, shown)
 	}
 }
 

@@ -1,8 +1,8 @@
 package consul
 
 // state.go: what has moved, as one transaction shows it. Three levels, so that a change costs a
-// watcher the same however many records there are: one key that names the records written last;
-// a version for each bucket, which shows whether others were written too; and in a bucket a
+// watcher the same however many records there are: one key that names the records written last, and
+// shows them where they are small; a version for each bucket, which shows whether others were written too; and in a bucket a
 // key for each record, which shows which.
 
 import (
@@ -17,15 +17,39 @@ import (
 	"github.com/marketprism/prism/core"
 )
 
-// maxNamed is how many records of one transaction the latest write names.
-const maxNamed = 8
+const (
+	// maxNamed is how many records of one transaction the latest write names.
+	maxNamed = 8
+	// maxShown is how many bytes of their documents it holds: each bookmark of each watch brings
+	// them again.
+	maxShown = 2 << 10
+)
 
 // latestJSON is the value of the key that watchers block on. It cannot say what was written
 // before, as nobody who writes it reads it.
 type latestJSON struct {
 	V     int      `json:"v"`
 	Write string   `json:"write"` // random: a value that was there before moves no index
-	Keys  []string `json:"keys"`  // the first records of the transaction
+	Epoch string   `json:"epoch,omitempty"`
+	Keys  []string `json:"keys"` // the first records of the transaction
+	// Documents are what stands at the first keys since then, as far as they are small. As text, as
+	// JSON within JSON would not come back byte for byte.
+	Documents []string `json:"documents,omitempty"`
+}
+
+// note adds a record.
+func (j *latestJSON) note(k core.Key, document []byte) {
+	if len(j.Keys) == maxNamed {
+		return
+	}
+	size := len(document)
+	for _, d := range j.Documents {
+		size += len(d)
+	}
+	if len(j.Documents) == len(j.Keys) && size <= maxShown {
+		j.Documents = append(j.Documents, string(document))
+	}
+	j.Keys = append(j.Keys, k.String())
 }
 
 func (j latestJSON) encode() []byte {
@@ -33,19 +57,31 @@ func (j latestJSON) encode() []byte {
 	return out
 }
 
-// named are the records that the latest write names; none where it cannot be read.
-func named(value []byte) []core.Key {
+// written is a record that the latest write names.
+type written struct {
+	key      core.Key
+	document string // "" where it is not shown
+}
+
+// readLatest gives the records that the latest write names, and the epoch that it is of; none
+// where it cannot be read.
+func readLatest(value []byte) (epoch string, of []written) {
 	var j latestJSON
 	if json.Unmarshal(value, &j) != nil {
-		return nil
+		return "", nil
 	}
-	var keys []core.Key
-	for _, name := range j.Keys[:min(len(j.Keys), maxNamed)] {
-		if k, ok := keyOf(name); ok {
-			keys = append(keys, k)
+	for i, name := range j.Keys[:min(len(j.Keys), maxNamed)] {
+		k, ok := keyOf(name)
+		if !ok {
+			continue
 		}
+		w := written{key: k}
+		if i < len(j.Documents) {
+			w.document = j.Documents[i]
+		}
+		of = append(of, w)
 	}
-	return keys
+	return j.Epoch, of
 }
 
 // state is what stands at one time.
@@ -101,10 +137,10 @@ func (b *Backend) state(q *api.QueryOptions, keys []core.Key, whole []string) (s
 
 // stateFrom is state for somebody who knows of a write: only where the answer does not have it yet,
 // the leader has to prove itself.
-func (b *Backend) stateFrom(ctx context.Context, index uint64, keys []core.Key) (state, error) {
-	s, err := b.state((&api.QueryOptions{}).WithContext(ctx), keys, nil)
+func (b *Backend) stateFrom(ctx context.Context, index uint64, keys []core.Key, whole []string) (state, error) {
+	s, err := b.state((&api.QueryOptions{}).WithContext(ctx), keys, whole)
 	if err == nil && (s.index < index || s.epoch.id == "") {
-		s, err = b.state(b.consistent(ctx), keys, nil)
+		s, err = b.state(b.consistent(ctx), keys, whole)
 	}
 	return s, err
 }

@@ -192,7 +192,7 @@ func (t *transaction) add(p *planned) bool {
 			t.put(reason{change: p}, b.op(api.KVSet, b.keys.held(will, c.Key), []byte(c.ID), 0))
 		}
 	}
-	t.touch(c.Key, c.ID)
+	t.touch(c.Key, c.ID, p.value)
 	if *b.options.Mirror {
 		ops := b.mirror.ops(c.Key, c.Was.Record, c.Record, p.unmirrored)
 		if node := b.mirror.node(c.Key); len(ops) > 0 && !t.nodes[node] && !b.nodes.have(t.epoch, node) {
@@ -208,7 +208,7 @@ func (t *transaction) add(p *planned) bool {
 
 // touch moves the keys by which watchers see that a record was written. A value that was there
 // before would not move them.
-func (t *transaction) touch(k core.Key, write string) {
+func (t *transaction) touch(k core.Key, write string, document []byte) {
 	t.put(reason{}, t.b.op(api.KVSet, t.b.keys.move(k), []byte(write), 0))
 	if bucket := bucketOf(k); !t.versions[bucket] {
 		t.versions[bucket] = true
@@ -217,11 +217,9 @@ func (t *transaction) touch(k core.Key, write string) {
 	if t.latest == nil {
 		t.latest = t.b.op(api.KVSet, t.b.keys.latest(), nil, 0)
 		t.put(reason{}, t.latest)
-		t.written.V, t.written.Write = 1, write
+		t.written.V, t.written.Write, t.written.Epoch = 1, write, t.epoch.id
 	}
-	if len(t.written.Keys) < maxNamed {
-		t.written.Keys = append(t.written.Keys, k.String())
-	}
+	t.written.note(k, document)
 	t.latest.KV.Value = t.written.encode()
 }
 

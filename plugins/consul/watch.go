@@ -1,7 +1,8 @@
 package consul
 
-// watch.go: the stream of records: one blocking query on the key that every write touches, then
-// a read of the records that it names and of what shows whether there are others. That query,
+// watch.go: the stream of records: one blocking query on the key that every write touches, which
+// shows what was written if that is small, then a read of the records that it only names, and of what
+// shows whether there are others. That query,
 // which the leader answers after it has proved that it leads, is the bookmark too.
 
 import (
@@ -13,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/hashicorp/consul/api"
 
 	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/core"
@@ -152,7 +155,7 @@ func (w *watch) tellAll(ctx context.Context, to *backendkit.Feed, services []str
 // why.
 func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string, err error) {
 	for heard := time.Now(); ; {
-		now, err := w.wait(ctx)
+		now, err := w.wait(ctx, to)
 		if err == nil {
 			if reset, err = w.follows(ctx, now); reset != "" {
 				return reset, nil
@@ -201,31 +204,52 @@ func (w *watch) follows(ctx context.Context, now state) (reset string, err error
 	return "", nil
 }
 
-// wait waits until something is written, or for a while, and returns what stands then.
-func (w *watch) wait(ctx context.Context) (state, error) {
-	ctx, cancel := context.WithTimeout(ctx, bookmarkEvery+answerLimit)
+// wait waits until something is written, or for a while, sends what comes with that, and returns
+// what stands then.
+func (w *watch) wait(ctx context.Context, to *backendkit.Feed) (state, error) {
+	asking, cancel := context.WithTimeout(ctx, bookmarkEvery+answerLimit)
 	defer cancel()
-	latest, err := w.b.getAfter(ctx, w.b.keys.latest(), w.at.index, bookmarkEvery)
+	latest, err := w.b.getAfter(asking, w.b.keys.latest(), w.at.index, bookmarkEvery)
 	switch {
 	case err != nil:
 		return state{}, err
 	case latest.ModifyIndex == w.at.index:
 		return w.at, nil
 	case latest.ModifyIndex < w.at.index: // It is gone, or is one of an earlier time.
-		return w.b.standing(ctx)
+		return w.b.standing(asking)
 	}
-	keys := named(latest.Value)
-	if w.services != nil {
-		keys = slices.DeleteFunc(keys, func(k core.Key) bool { return !w.services[k.Service] })
+	named, shown, err := w.show(ctx, to, latest)
+	if err != nil {
+		return state{}, err
 	}
-	now, err := w.b.stateFrom(ctx, latest.ModifyIndex, keys)
+	now, err := w.b.stateFrom(asking, latest.ModifyIndex, named, shown)
 	if err == nil && (now.epoch.id == "" || now.index == 0) {
-		return w.b.standing(ctx)
+		return w.b.standing(asking)
 	}
 	if err == nil {
 		w.b.epochs.see(now.epoch)
 	}
 	return now, err
+}
+
+// show sends what the latest write shows, and returns what else it names, and the buckets of
+// what was sent. It was written in one transaction with the records themselves.
+func (w *watch) show(ctx context.Context, to *backendkit.Feed, latest *api.KVPair) (named []core.Key, shown []string, err error) {
+	epoch, of := readLatest(latest.Value)
+	for _, r := range of {
+		switch {
+		case w.services != nil && !w.services[r.key.Service]:
+		case r.document == "" || epoch != w.at.epoch.id:
+			named = append(named, r.key)
+		default:
+			pair := &api.KVPair{Key: w.b.keys.record(r.key), Value: []byte(r.document), ModifyIndex: latest.ModifyIndex}
+			if err := w.sent.tell(ctx, to, r.key, pair, w.at.epoch, false); err != nil {
+				return nil, nil, err
+			}
+			shown = append(shown, bucketOf(r.key))
+		}
+	}
+	return named, shown, nil
 }
 
 // visit sends what is new of what others registered.

@@ -60,6 +60,51 @@ func TestAChangeCostsOneRead(t *testing.T) {
 	assert.Zero(t, lists.Load()-listed)
 }
 
+// A small record comes with what the watch waits for: it is told before anything is read. Large
+// ones, and what is in a transaction with them, are read.
+func TestSmallRecordsComeWithTheWakeUp(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	var held atomic.Bool
+	release := make(chan struct{})
+	proxy := front(t, store, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+		if r.URL.Path == "/v1/txn" && held.Load() && strings.Contains(content(t, r), "get-tree") {
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		}
+		forward()
+	})
+	b := opened(t, consul.Options{URL: store.URL()})
+	session(t, b, "s-1", time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	w, err := opened(t, consul.Options{URL: proxy.URL}).Watch(ctx, ports.WatchRequest{Follow: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
+	put := func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchPut }
+
+	held.Store(true)
+	small := newRecord("api", "small", "s-1")
+	small.Body = []byte(`{"v":1, "note":"<&> \u00e9 é"}`)
+	rec := apply(t, b, ports.Mutation{Put: &ports.Put{Record: small}})
+	got := next(ctx, t, w, put).Record
+	assert.Equal(t, rec.Revision, got.Revision)
+	assert.Equal(t, string(small.Body), string(got.Body), "byte for byte")
+	held.Store(false)
+	close(release)
+	assert.Equal(t, rec.Revision, next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchBookmark }).Cursor)
+
+	large := newRecord("api", "large", "s-1")
+	large.Body = []byte(`{"v":1,"note":"` + strings.Repeat("x", 4<<10) + `"}`)
+	rec = apply(t, b, ports.Mutation{Put: &ports.Put{Record: large}})
+	got = next(ctx, t, w, put).Record
+	assert.Equal(t, rec.Revision, got.Revision)
+	assert.Equal(t, string(large.Body), string(got.Body))
+}
+
 // The latest write names a few records; those of one transaction that it does not name, and those
 // of transactions before it, are found all the same.
 func TestWhatTheLatestWriteDoesNotName(t *testing.T) {
