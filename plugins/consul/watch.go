@@ -69,6 +69,7 @@ type watch struct {
 	follow   bool
 
 	at     state
+	heard  time.Time // when Consul last answered, not counting time that the reader took
 	sent   account
 	guests guests
 }
@@ -154,7 +155,8 @@ func (w *watch) tellAll(ctx context.Context, to *backendkit.Feed, services []str
 // changes sends what happens after the snapshot, until another one is due, for which it says
 // why.
 func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string, err error) {
-	for heard := time.Now(); ; {
+	w.heard = time.Now()
+	for {
 		now, err := w.wait(ctx, to)
 		if err == nil {
 			if reset, err = w.follows(ctx, now); reset != "" {
@@ -169,13 +171,13 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 			return "", ctx.Err()
 		case err != nil && !passes(err):
 			return "", fmt.Errorf("watch: %w", err)
-		case err != nil && time.Since(heard) >= patience:
+		case err != nil && time.Since(w.heard) >= patience:
 			return "", fmt.Errorf("watch: consul at %s has not answered for %s: %w", w.b.way.where(), patience, ports.ErrUnavailable)
 		case err != nil:
 			pause(ctx, retryEvery) // What was sent is known, and not sent again.
 			continue
 		}
-		heard = time.Now()
+		w.heard = time.Now()
 		if err := w.visit(ctx, to, false); err != nil {
 			return "", err
 		}
@@ -222,9 +224,12 @@ func (w *watch) wait(ctx context.Context, to *backendkit.Feed) (state, error) {
 	if err != nil {
 		return state{}, err
 	}
-	now, err := w.b.stateFrom(asking, latest.ModifyIndex, named, shown)
+	w.heard = time.Now()
+	reading, done := context.WithTimeout(ctx, answerLimit)
+	defer done()
+	now, err := w.b.stateFrom(reading, latest.ModifyIndex, named, shown)
 	if err == nil && (now.epoch.id == "" || now.index == 0) {
-		return w.b.standing(asking)
+		return w.b.standing(reading)
 	}
 	if err == nil {
 		w.b.epochs.see(now.epoch)
