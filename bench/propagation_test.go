@@ -49,7 +49,7 @@ func BenchmarkPropagation(b *testing.B) {
 // many there can be at once.
 func afterRest(f func() time.Duration) func() time.Duration {
 	return func() time.Duration {
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 		return f()
 	}
 }

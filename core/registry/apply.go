@@ -177,13 +177,13 @@ func (r *Registry) publishChange(old, e *entry) {
 				ev.Cause = core.CauseTakeover
 			}
 		}
-		r.opt.Publish(ev)
+		r.publish(ev)
 		return
 	}
 	if !e.in.SameDescription(*old.in) {
 		up := ev
 		up.Type, up.Cause, up.OldStatus = core.EventUpdated, core.CauseUpdated, old.in.Status()
-		r.opt.Publish(up)
+		r.publish(up)
 	}
 	if old.in.Status() != e.in.Status() {
 		ev.Type, ev.OldStatus = core.EventStatusChanged, old.in.Status()
@@ -196,7 +196,7 @@ func (r *Registry) publishChange(old, e *entry) {
 		default:
 			ev.Cause = core.CauseUpdated
 		}
-		r.opt.Publish(ev)
+		r.publish(ev)
 	}
 }
 
@@ -234,7 +234,7 @@ func (r *Registry) supersededLocked(h *holding, e *entry) {
 	r.log.Error("a newer registration has taken over the instance; this one ends",
 		slog.String("key", h.key.String()), slog.String("generation", h.gen.String()),
 		slog.String("superseded_by", e.rec.Generation.String()), slog.String("owner", e.rec.Owner))
-	r.opt.Publish(core.Event{
+	r.publish(core.Event{
 		Type: core.EventLeaseSuperseded, Service: h.key.Service, ID: h.key.ID, Cause: core.CauseTakeover,
 		NewStatus: e.in.Status(), OldStatus: e.in.Status(), Actor: "owner", Instance: handOut(e.in),
 		Reason: "a newer registration of the same id owns the record",
@@ -300,23 +300,31 @@ func (r *Registry) removeLocked(e *entry, t ports.Tombstone) {
 	if ev.Actor == "" {
 		ev.Actor = "store"
 	}
-	r.opt.Publish(ev)
+	r.publish(ev)
 }
 
-// flushLocked publishes new snapshots of the services that changed.
+// publish keeps an event until the view shows what it tells of: whoever hears of an instance
+// finds it there. Every section that publishes ends with flushLocked.
+func (r *Registry) publish(e core.Event) { r.news = append(r.news, e) }
+
+// flushLocked puts new snapshots of the services that changed into the view, and then tells people.
 func (r *Registry) flushLocked() {
-	if len(r.dirty) == 0 {
-		return
-	}
-	snaps := make([]*Snapshot, 0, len(r.dirty))
-	for name, s := range r.dirty {
-		snaps = append(snaps, s.snapshot())
-		if len(s.entries) == 0 && len(s.floors) == 0 && len(s.expiries) == 0 {
-			delete(r.services, name)
+	if len(r.dirty) > 0 {
+		snaps := make([]*Snapshot, 0, len(r.dirty))
+		for name, s := range r.dirty {
+			snaps = append(snaps, s.snapshot())
+			if len(s.entries) == 0 && len(s.floors) == 0 && len(s.expiries) == 0 {
+				delete(r.services, name)
+			}
 		}
+		clear(r.dirty)
+		r.view.publish(snaps)
 	}
-	clear(r.dirty)
-	r.view.publish(snaps)
+	for _, e := range r.news {
+		r.opt.Publish(e)
+	}
+	clear(r.news)
+	r.news = r.news[:0]
 }
 
 func (s *service) snapshot() *Snapshot {

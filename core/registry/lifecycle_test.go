@@ -429,3 +429,35 @@ func TestWriteThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
 		assert.Equal(t, core.Status("absent"), a.status("one"))
 	})
 }
+
+// Whoever hears of a change finds it in the view, however long its events take.
+func TestTheViewShowsWhatEventsTellOf(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		type seen struct {
+			event  core.EventType
+			status core.Status
+		}
+		var there *host
+		var saw []seen // one goroutine at a time publishes
+		there = newHost(t, s, func(o *registry.Options) {
+			o.Publish = func(e core.Event) {
+				if e.Service != "" {
+					saw = append(saw, seen{e.Type, there.status(e.ID)})
+				}
+			}
+		})
+		here := newHost(t, s)
+		lease := here.register(t, spec("a")).Lease
+		synctest.Wait()
+		require.NoError(t, here.set(t, "a", "maintenance", ""))
+		synctest.Wait()
+		require.NoError(t, here.Deregister(t.Context(), registry.DeregisterRequest{Key: core.Key{Service: "svc", ID: "a"}, Lease: lease}))
+		synctest.Wait()
+		here.stop(t)
+		there.stop(t)
+		require.Len(t, saw, 3)
+		assert.Equal(t, seen{core.EventRegistered, core.StatusUnknown}, saw[0])
+		assert.Equal(t, seen{core.EventStatusChanged, core.StatusMaintenance}, saw[1])
+		assert.Equal(t, seen{core.EventDeregistered, "absent"}, saw[2])
+	})
+}

@@ -37,8 +37,8 @@ type Options struct {
 	// Journal remembers what this process holds beyond its end. nil: it goes with the process.
 	Journal ports.Journal
 
-	// Publish receives events in order. It is called with the registry's lock held and must
-	// return at once. nil: events are dropped.
+	// Publish receives events in order, each after the view shows what it tells of. It is called
+	// with the registry's lock held and must return at once. nil: events are dropped.
 	Publish func(core.Event)
 	// Track and Untrack tell a checker which instances this process holds. They are called with
 	// the registry's lock held and must return at once. nil: nobody checks.
@@ -72,6 +72,7 @@ type Registry struct {
 	closed    bool
 	services  map[string]*service
 	dirty     map[string]*service // changed since the last flush
+	news      []core.Event        // to be published by the next one
 	held      map[core.Key]*holding
 	inflight  map[core.Key]int // registrations and adoptions that are being written
 	sessions  map[ports.SessionID]*session

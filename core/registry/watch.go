@@ -200,7 +200,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 		r.opt.Journal.Note(ports.Note{Epoch: cursor.Epoch})
 	}
 	if !r.link.connected && r.link.synced {
-		r.opt.Publish(core.Event{
+		r.publish(core.Event{
 			Type: core.EventRecovered, Cause: core.CauseOutage, Actor: "registry",
 			Reason: "the view is current again, " + now.Sub(r.link.degraded).Round(time.Millisecond).String() + " after the outage was noticed",
 		})
@@ -342,10 +342,10 @@ func (r *Registry) disconnected(err error) {
 	r.link.connected = false
 	proof := time.Duration(r.link.proof.Load() - 1)
 	r.link.lost, r.link.degraded = clockStart.Add(proof), time.Now()
-	r.flushLocked()
 	reason := outageReason(err)
 	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason), slog.Any("error", err))
-	r.opt.Publish(core.Event{Type: core.EventDegraded, Cause: core.CauseOutage, Actor: "registry", Reason: reason})
+	r.publish(core.Event{Type: core.EventDegraded, Cause: core.CauseOutage, Actor: "registry", Reason: reason})
+	r.flushLocked()
 }
 
 // outageReason says in one sentence why the store cannot be followed. Events are read by
