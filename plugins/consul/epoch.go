@@ -82,7 +82,7 @@ func (b *Backend) newEpoch(ctx context.Context, index uint64) (epoch, error) {
 	}
 	ops := api.TxnOps{
 		b.op(api.KVCAS, b.keys.epoch(), value, index),
-		b.op(api.KVSet, b.keys.latest(), latestJSON{V: 1, Write: newID()}.encode(), 0), // It wakes the watchers.
+		b.op(api.KVSet, b.keys.latest(), latestJSON{Write: newID()}.encode(), 0), // It wakes the watchers.
 		b.op(api.KVSet, b.keys.sessionFormat(), []byte(`{"v":1}`), 0),
 	}
 	if *b.options.Mirror {

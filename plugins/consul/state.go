@@ -53,6 +53,7 @@ func (j *latestJSON) note(k core.Key, document []byte) {
 }
 
 func (j latestJSON) encode() []byte {
+	j.V = 1
 	out, _ := json.Marshal(j) // Plain values always marshal.
 	return out
 }

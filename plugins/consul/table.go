@@ -217,14 +217,14 @@ func (t *transaction) touch(k core.Key, write string, document []byte) {
 	if t.latest == nil {
 		t.latest = t.b.op(api.KVSet, t.b.keys.latest(), nil, 0)
 		t.put(reason{}, t.latest)
-		t.written.V, t.written.Write, t.written.Epoch = 1, write, t.epoch.id
+		t.written.Write, t.written.Epoch = write, t.epoch.id
 	}
 	t.written.note(k, document)
-	t.latest.KV.Value = t.written.encode()
 }
 
 // run commits, writes down what came of it, and returns the changes that have to be sent again.
 func (t *transaction) run(ctx context.Context, done []backendkit.Committed) (again []*planned) {
+	t.latest.KV.Value = t.written.encode()
 	results, errs, err := t.b.write(ctx, t.ops)
 	if err != nil {
 		for _, p := range t.added {

@@ -170,7 +170,7 @@ func (b *Backend) removeMove(ctx context.Context, k core.Key, move *api.KVPair) 
 		b.op(api.KVCheckNotExists, b.keys.record(k), nil, 0),
 		b.op(api.KVDeleteCAS, move.Key, nil, move.ModifyIndex),
 		b.op(api.KVSet, b.keys.version(bucketOf(k)), []byte(write), 0),
-		b.op(api.KVSet, b.keys.latest(), latestJSON{V: 1, Write: write}.encode(), 0),
+		b.op(api.KVSet, b.keys.latest(), latestJSON{Write: write}.encode(), 0),
 	})
 	return err // Conditions that do not hold show that it is there again.
 }
