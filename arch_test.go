@@ -102,7 +102,7 @@ var rooms = []room{
 		inTests: []string{"cmd/internal/programtest", "tools/stores"},
 	},
 	{path: "cmd/internal/programtest", uses: []string{"adapters/client/..."}},
-	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "tools/stores"}},
+	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "conformance/backendtest", "tools/stores"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 	{
 		path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"},

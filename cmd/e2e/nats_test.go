@@ -16,6 +16,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/tools/stores"
 )
 
@@ -88,7 +89,7 @@ var natsTroubles = map[string]func(t *testing.T) trouble{
 var natsRefusals = map[string]func(t *testing.T) trouble{
 	"version": func(t *testing.T) trouble {
 		t.Helper()
-		at := inPlaceOf(t, func(conn net.Conn) {
+		at := backendtest.InPlaceOf(t, func(conn net.Conn) {
 			_, _ = fmt.Fprint(conn, `INFO {"server_id":"x","version":"2.10.29","proto":1,"headers":true,"max_payload":1048576}`+"\r\n") // the other end may be gone
 			for lines := bufio.NewScanner(conn); lines.Scan(); {
 				if lines.Text() == "PING" {

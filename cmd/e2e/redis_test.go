@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/tools/stores"
 )
 
@@ -89,7 +90,7 @@ var redisRefusals = map[string]func(t *testing.T) trouble{
 	"version": func(t *testing.T) trouble {
 		t.Helper()
 		about := "# Server\r\nredis_version:6.0.16\r\nredis_mode:standalone\r\n"
-		at := inPlaceOf(t, func(conn net.Conn) {
+		at := backendtest.InPlaceOf(t, func(conn net.Conn) {
 			for words := bufio.NewScanner(conn); words.Scan(); {
 				switch strings.ToLower(words.Text()) {
 				case "hello":

@@ -8,10 +8,8 @@ package e2e
 
 import (
 	"context"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -173,31 +171,6 @@ func (s store) saysSo(t *testing.T, said string, words []string) {
 	for _, raw := range []string{"rpc error", "desc =", "context deadline exceeded"} {
 		assert.NotContains(t, said, raw, "words of a library")
 	}
-}
-
-// inPlaceOf listens as a server that speaks for itself on each connection, and returns its address.
-func inPlaceOf(t *testing.T, speak func(conn net.Conn)) string {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() {
-				defer func() { _ = conn.Close() }() // the other end is gone
-				speak(conn)
-			})
-		}
-	})
-	t.Cleanup(func() {
-		require.NoError(t, l.Close())
-		serving.Wait()
-	})
-	return l.Addr().String()
 }
 
 func has(said string, words []string) bool {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -125,31 +124,14 @@ func TestLoginsThatAreWrong(t *testing.T) {
 // oldServer says that it is of a version, and takes every login.
 func oldServer(t *testing.T, version string) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
+	return "nats://" + backendtest.InPlaceOf(t, func(conn net.Conn) {
+		_, _ = fmt.Fprintf(conn, "INFO {\"server_id\":\"x\",\"version\":%q,\"proto\":1,\"headers\":true,\"max_payload\":1048576}\r\n", version)
+		for lines := bufio.NewScanner(conn); lines.Scan(); {
+			if lines.Text() == "PING" {
+				_, _ = fmt.Fprint(conn, "PONG\r\n")
 			}
-			serving.Go(func() {
-				defer func() { _ = conn.Close() }() // the other end is gone
-				_, _ = fmt.Fprintf(conn, "INFO {\"server_id\":\"x\",\"version\":%q,\"proto\":1,\"headers\":true,\"max_payload\":1048576}\r\n", version)
-				for lines := bufio.NewScanner(conn); lines.Scan(); {
-					if lines.Text() == "PING" {
-						_, _ = fmt.Fprint(conn, "PONG\r\n")
-					}
-				}
-			})
 		}
 	})
-	t.Cleanup(func() {
-		require.NoError(t, l.Close())
-		serving.Wait()
-	})
-	return "nats://" + l.Addr().String()
 }
 
 func TestServersThatAreTooOld(t *testing.T) {

@@ -11,7 +11,6 @@ import (
 	"net"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -188,35 +187,18 @@ func TestAFullMemory(t *testing.T) {
 // fake is a server that says what it is told to, command by command.
 func fake(t *testing.T, answer func(command []string) string) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	return "redis://" + backendtest.InPlaceOf(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
 		for {
-			conn, err := l.Accept()
+			command, err := readCommand(in)
 			if err != nil {
 				return
 			}
-			serving.Go(func() {
-				defer func() { _ = conn.Close() }() // it is a test's
-				in := bufio.NewReader(conn)
-				for {
-					command, err := readCommand(in)
-					if err != nil {
-						return
-					}
-					if _, err := io.WriteString(conn, answer(command)+"\r\n"); err != nil {
-						return
-					}
-				}
-			})
+			if _, err := io.WriteString(conn, answer(command)+"\r\n"); err != nil {
+				return
+			}
 		}
 	})
-	t.Cleanup(func() {
-		require.NoError(t, l.Close())
-		serving.Wait()
-	})
-	return "redis://" + l.Addr().String()
 }
 
 func readCommand(in *bufio.Reader) ([]string, error) {
