@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/marketprism/prism/ports"
 )
@@ -29,8 +28,8 @@ var (
 		"consul": "http://127.0.0.1:8500", "etcd": "http://127.0.0.1:2379",
 		"nats": "nats://127.0.0.1:4222", "redis": "redis://127.0.0.1:6379",
 	}
-	// placeOptions are the names under which backends take where their store is.
-	placeOptions = []string{"url", "urls", "address", "addresses", "endpoints", "servers", "sentinel_addresses", "cluster_addresses"}
+	// placeOptions are the names under which these backends take where their store is.
+	placeOptions = []string{"url", "urls", "sentinels"}
 )
 
 // assignOptions gives the flat options of a layer to the backend that the same layer names,
@@ -149,9 +148,6 @@ func (l *loading) fallBack(r *resolver, out map[string]*setting, selected string
 			v, _ := l.env.lookup(name)
 			if v == "" {
 				continue
-			}
-			if f.option == "url" && !strings.Contains(v, "://") {
-				v = "http://" + v // as Consul's own tools read CONSUL_HTTP_ADDR
 			}
 			use(f.option, &setting{Tag: tagText, Text: v, From: Source{Layer: LayerEnvironment, Name: name}})
 			hasPlace = hasPlace || f.option == "url"

@@ -92,7 +92,7 @@ func TestWhereTheStoreIsWhenNothingSaysSo(t *testing.T) {
 		"redis":               {"backend: redis", nil, "redis://127.0.0.1:6379", "", nil},
 		"memory":              {"backend: memory", []string{"REDIS_URL=redis://x"}, nil, "", nil},
 		"CONSUL_URL":          {"backend: consul", []string{"CONSUL_URL=http://a:1", "CONSUL_HTTP_ADDR=b:1"}, "http://a:1", "CONSUL_URL", nil},
-		"CONSUL_HTTP_ADDR":    {"backend: consul", []string{"CONSUL_HTTP_ADDR=b:1", "CONSUL_HTTP_TOKEN=t"}, "http://b:1", "CONSUL_HTTP_ADDR", map[string]any{"token": "t"}},
+		"CONSUL_HTTP_ADDR":    {"backend: consul", []string{"CONSUL_HTTP_ADDR=b:1", "CONSUL_HTTP_TOKEN=t"}, "b:1", "CONSUL_HTTP_ADDR", map[string]any{"token": "t"}},
 		"CONSUL_HTTP_ADDR 2":  {"backend: consul", []string{"CONSUL_HTTP_ADDR=https://b:1"}, "https://b:1", "CONSUL_HTTP_ADDR", nil},
 		"ETCD_URL":            {"backend: etcd", []string{"ETCD_URL=http://e:1"}, "http://e:1", "ETCD_URL", nil},
 		"NATS_URL":            {"backend: nats", []string{"NATS_URL=nats://n:1"}, "nats://n:1", "NATS_URL", nil},
@@ -100,7 +100,7 @@ func TestWhereTheStoreIsWhenNothingSaysSo(t *testing.T) {
 		"the file wins":       {"backend: redis\nbackend_config: {redis: {url: 'redis://f:1'}}", []string{"REDIS_URL=redis://r:1"}, "redis://f:1", "", nil},
 		"an empty url":        {"backend: redis\nbackend_config: {url: '${NONE:-}'}", []string{"REDIS_URL=redis://r:1"}, "redis://r:1", "REDIS_URL", nil},
 		"several urls":        {"backend: etcd\nbackend_config: {urls: [a, b]}", []string{"ETCD_URL=http://e:1"}, nil, "", nil},
-		"sentinels":           {"backend: redis\nbackend_config: {sentinel_addresses: 'a:1'}", nil, nil, "", nil},
+		"sentinels":           {"backend: redis\nbackend_config: {sentinels: 'a:1'}", []string{"REDIS_URL=redis://r:1"}, nil, "", nil},
 		"a token of the file": {"backend: consul\nbackend_config: {token: f}", []string{"CONSUL_HTTP_TOKEN=t"}, "http://127.0.0.1:8500", "", map[string]any{"token": "f"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -44,9 +44,9 @@ func checked(t *testing.T) (host string, port int, checks *atomic.Int64) {
 	return host, port, checks
 }
 
-// TestHostsShareAStore shows that what is registered at A is listed, streamed and drained at B,
+// TestFault18HostsShareAStore shows that what is registered at A is listed, streamed and drained at B,
 // and that A keeps the drain over heartbeats and checks until B restores.
-func TestHostsShareAStore(t *testing.T) {
+func TestFault18HostsShareAStore(t *testing.T) {
 	overEach(t, func(t *testing.T, s store) {
 		on := stores.ForTest(t, s.kind, stores.Options{})
 		a, b := s.host(t, on), s.host(t, on)

@@ -340,7 +340,7 @@ func TestTooOldAServer(t *testing.T) {
 
 // What is given is sent with every call, and what is not given is not taken from the
 // environment of Consul's own tools.
-func TestOptionsAloneDecideWhatIsSent(t *testing.T) {
+func TestFault15OptionsAloneDecideWhatIsSent(t *testing.T) {
 	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
 	for name, value := range map[string]string{
 		"CONSUL_HTTP_ADDR": "127.0.0.1:1", "CONSUL_HTTP_TOKEN": "stray", "CONSUL_NAMESPACE": "stray", "CONSUL_PARTITION": "stray",

@@ -106,7 +106,7 @@ func (m *middleman) pass(to, from net.Conn, losing *atomic.Bool, answers bool) {
 }
 
 // A write whose answer is lost is sent again, and answered as the first time.
-func TestAWriteThatIsSentTwice(t *testing.T) {
+func TestFault19AWriteThatIsSentTwice(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	m := newMiddleman(t, store.Addresses()[0])
@@ -252,7 +252,7 @@ func TestASnapshotWhileOthersWrite(t *testing.T) {
 }
 
 // However much is due at once, and whoever comes first: nobody sees it.
-func TestWhatIsOverdueIsNotSeen(t *testing.T) {
+func TestFault19WhatIsOverdueIsNotSeen(t *testing.T) {
 	t.Parallel()
 	store := stores.ForTest(t, stores.Redis, stores.Options{})
 	b := open(t, redis.Options{URL: store.URL()})
