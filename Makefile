@@ -1,6 +1,7 @@
 # Prism's build. `make check` is all that a change has to pass; `make help` lists the rest.
-# Needs GNU make 4, Go, git, and a C compiler for the race detector. Whatever else a target
-# uses is pinned in a module under tools/ and built, and cached, by Go.
+# Needs GNU make 4, Go, git, a C compiler for the race detector, and redis-server for what
+# uses Redis. Whatever else a target uses is pinned in a module under tools/ and built, and
+# cached, by Go.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c

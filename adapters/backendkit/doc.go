@@ -6,8 +6,8 @@
 //
 //   - Apply carries out a batch of mutations over a Table, which the backend implements with
 //     two methods: Load reads keys, Commit writes those that did not change since. Decide,
-//     which it calls, holds the contract's rules in one pure function. Get reads records over
-//     the same Table;
+//     which it calls, holds the contract's rules in one pure function. ApplyGuessing creates
+//     records without the look before. Get reads records over the same Table;
 //   - Closing refuses operations from Close on, Each has many requests of one call under way,
 //     HasSentinel and Unanswered turn a client's errors into those of package ports;
 //   - Encode and Decode are the stored form of records and tombstones, JSON that people can

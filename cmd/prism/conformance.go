@@ -42,7 +42,9 @@ func (a *app) conformance() *cobra.Command {
 		Long: `Run the conformance suite on a plugin: one case for each sentence of the contract. The plugin runs
 under the supervisor, a process for each namespace, with the options that "prism serve" would
 give it. Each case uses a namespace of its own, named conformance-…, so the store may hold other
-data; still, give it one that is there for tests, as the suite loads it.
+data; still, give it one that is there for tests, as the suite loads it. The account needs the
+backend's permissions on all of these namespaces, and what is left in them stays: docs/operate.md
+says how to remove it.
 
 Cases of the profile faults break the store, and some of core write into it past the backend. This
 command has the means for neither: such cases are reported as not run, never as passed. Only
@@ -50,8 +52,10 @@ where the records live in the plugin's own process, as memory's do, does --store
 stop, halt and kill that process as the loss of the store. For any other store a Go test of the
 backend has the means, see docs/write-a-backend.md.
 
-Progress is shown on standard error. The exit code is 0 when every case that ran passed, 1 when one
-failed or none ran or the run was interrupted, 2 for wrong usage, 4 when the store does not answer.`,
+A run takes about a minute, and one or two more with the cases that break the store. Progress is
+shown on standard error, and so is the table of results where a report goes to standard output. The
+exit code is 0 when every case that ran passed, 1 when one failed or none ran or the run was
+interrupted, 2 for wrong usage, 4 when the store does not answer.`,
 		Example: `  prism conformance --backend memory --store-is-plugin
   prism conformance --plugin ./prism-backend-mine --set backend_config.url=http://127.0.0.1:2379
   prism conformance --plugin ./prism-backend-mine --run '^session/' --seed 42

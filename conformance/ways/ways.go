@@ -25,7 +25,7 @@
 //
 //	func TestConformanceLaunched(t *testing.T) {
 //		conformance.Test(t, func(t *testing.T) conformance.Harness {
-//			return ways.WithFaults(ways.Launched(t.TempDir(), binary, "toy", options), myServers)
+//			return ways.WithFaults(ways.Launched(t.TempDir(), binary, "toy", options), ways.BreakServers(myServers, myLeader))
 //		})
 //	}
 //

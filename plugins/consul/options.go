@@ -45,7 +45,7 @@ func Schema() []ports.Option {
 		{Name: "datacenter", Type: ports.OptionString, Doc: "Datacenter to use; the agent's own when empty."},
 		{Name: "consul_namespace", Type: ports.OptionString, Doc: "Namespace of Consul Enterprise to use."},
 		{Name: "partition", Type: ports.OptionString, Doc: "Admin partition of Consul Enterprise to use."},
-		{Name: "mirror", Type: ports.OptionBool, Default: "true", Doc: "Show the instances in Consul's catalog, and so in its UI, DNS and health API, on the external node prism-NAMESPACE."},
+		{Name: "mirror", Type: ports.OptionBool, Default: "true", Doc: "Show the instances in Consul's catalog, and so in its UI, DNS and health API, on external nodes prism-NAMESPACE-00 to -3f."},
 		{Name: "import", Type: ports.OptionBool, Default: "false", Doc: "Show the instances that others registered in Consul, read only, as those of the owner \"consul\"."},
 	}, backendkit.TLSOptions()...)
 }

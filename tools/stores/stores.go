@@ -5,7 +5,7 @@
 //	etcd := stores.ForTest(t, stores.Etcd, stores.Options{Nodes: 3})
 //	client := dial(etcd.URLs())
 //	leader, err := etcd.Leader(ctx)
-//	err = etcd.KillNode(ctx, leader)
+//	err = etcd.KillNode(leader)
 //
 // The servers are pinned by ../servers and built when first asked for; Consul takes some minutes
 // then. PRISM_CONSUL_BIN, PRISM_ETCD_BIN, PRISM_NATS_BIN and PRISM_REDIS_BIN name other binaries,
