@@ -326,7 +326,7 @@ func (b *toy) Close() error {
 	return nil
 }
 
-// toyWatch sends one bookmark and then nothing.
+// toyWatch sends one bookmark, or where there is a pin a Reset with it, and then nothing.
 type toyWatch struct {
 	toy    *toy
 	sent   bool
@@ -336,6 +336,9 @@ type toyWatch struct {
 func (w *toyWatch) Next(ctx context.Context) (ports.WatchEvent, error) {
 	if !w.sent {
 		w.sent = true
+		if pin := w.toy.options.Pin; pin != "" {
+			return ports.WatchEvent{Kind: ports.WatchReset, Reason: "pin " + pin + " was changed"}, nil
+		}
 		return ports.WatchEvent{Kind: ports.WatchBookmark}, nil
 	}
 	select {

@@ -290,6 +290,12 @@ func TestSecretsAreMasked(t *testing.T) {
 		require.ErrorIs(t, r.Err, ports.ErrConflict)
 		require.EqualError(t, r.Err, "no with pin ***: conflict")
 	}
+	w, err := h.Watch(t.Context(), ports.WatchRequest{})
+	require.NoError(t, err)
+	reset, err := w.Next(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "pin *** was changed", reset.Reason)
+	require.NoError(t, w.Close())
 	for i, way := range []string{"stderr", "raw", "stdout"} {
 		_, err = order(t.Context(), h, fmt.Sprintf("%s mark%d of pin 0123-4567 and catfish, sword fish", way, i))
 		require.NoError(t, err)

@@ -32,7 +32,9 @@ func (w *watcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 	if w.on.inUse.Err() != nil {
 		return ports.WatchEvent{}, w.host.away()
 	}
-	return e, w.host.launcher.sink.mask.Load().error(err)
+	mask := w.host.launcher.sink.mask.Load()
+	e.Reason = mask.text(e.Reason)
+	return e, mask.error(err)
 }
 
 // Close implements ports.Watcher.

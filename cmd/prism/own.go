@@ -101,8 +101,11 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 	settled := true
 	for _, name := range slices.Sorted(maps.Keys(o.held)) {
 		if _, wanted := wish[name]; !wanted {
-			settled = o.check(name, "deregister", o.held[name].reg.Close(ctx)) && settled
-			delete(o.held, name)
+			err := o.held[name].reg.Close(ctx)
+			settled = o.check(name, "deregister", err) && settled
+			if err == nil {
+				delete(o.held, name)
+			}
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(wish)) {

@@ -130,6 +130,53 @@ func TestRegistrationIsToldWhyItEnded(t *testing.T) {
 	})
 }
 
+// forgetful does not carry out deletions for a while.
+type forgetful struct {
+	ports.Backend
+	away atomic.Bool
+}
+
+func (f *forgetful) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	if f.away.Load() && muts[0].Delete != nil {
+		return nil, ports.ErrUnavailable
+	}
+	return f.Backend.Apply(ctx, muts)
+}
+
+func TestACloseThatFailedCanBeRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		backend := &forgetful{Backend: b}
+		c, err := discovery.Open(t.Context(), backend)
+		require.NoError(t, err)
+		defer func() { require.NoError(t, c.Close(context.WithoutCancel(t.Context()))) }()
+		reg := register(t, c, spec("a", 1))
+		backend.away.Store(true)
+		require.ErrorIs(t, reg.Close(t.Context()), discovery.ErrUnavailable)
+		sleep(time.Minute)
+		_, _, err = c.Instance(reg.Instance().Key())
+		require.NoError(t, err, "it is kept alive")
+		backend.away.Store(false)
+		require.NoError(t, reg.Close(t.Context()))
+		_, _, err = c.Instance(reg.Instance().Key())
+		require.ErrorIs(t, err, discovery.ErrNotFound)
+		require.NoError(t, reg.Close(t.Context()))
+	})
+}
+
+// What is lost already holds nobody up.
+func TestLeavingDoesNotWaitForWhatIsLost(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		reg := register(t, c, spec("a", 1))
+		require.NoError(t, c.Deregister(t.Context(), discovery.DeregisterRequest{Key: reg.Instance().Key()}))
+		<-reg.Done()
+		began := time.Now()
+		require.NoError(t, c.Close(t.Context()))
+		assert.Less(t, time.Since(began), 5*time.Second)
+	}, discovery.WithDrainTimeout(5*time.Second))
+}
+
 func TestUpdateKeepsTheRegistrationAlive(t *testing.T) {
 	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
 		r := register(t, c, spec("a", 1))

@@ -25,6 +25,7 @@ type Registration struct {
 	mu   sync.Mutex // guards what follows
 	last Instance
 	err  error
+	gone bool // nothing is left to deregister
 }
 
 // Register registers an instance of this process and keeps it alive. Registering the same
@@ -35,6 +36,7 @@ func (c *Client) Register(ctx context.Context, spec Spec) (*Registration, error)
 	r := &Registration{c: c, done: make(chan struct{})}
 	got, err := c.registry.RegisterOwn(ctx, RegisterRequest{Spec: spec, CallerHost: c.opt.defaults.CallerHost}, func(s HeartbeatState) {
 		r.finish(s.Err())
+		c.disown(r)
 	})
 	c.registered(spec.Service, err, started)
 	if err != nil {
@@ -44,17 +46,40 @@ func (c *Client) Register(ctx context.Context, spec Spec) (*Registration, error)
 	c.mu.Lock()
 	c.own[r] = struct{}{}
 	c.mu.Unlock()
+	if r.over() {
+		c.disown(r) // it was lost before it was listed
+	}
 	return r, nil
 }
 
-// finish ends the registration. It takes no lock that is held while the store is asked.
+func (c *Client) disown(r *Registration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.own, r)
+}
+
+// finish ends the registration for good. It takes no lock that is held while the store is asked.
 func (r *Registration) finish(err error) {
+	r.mu.Lock()
+	r.gone = true
+	r.mu.Unlock()
+	r.end(err)
+}
+
+// end closes Done, the first time with a reason.
+func (r *Registration) end(err error) {
 	r.once.Do(func() {
 		r.mu.Lock()
 		r.err = err
 		r.mu.Unlock()
 		close(r.done)
 	})
+}
+
+func (r *Registration) over() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
 }
 
 // Instance returns the instance as the view shows it now, or as it was last.
@@ -103,22 +128,20 @@ func (r *Registration) Drain(ctx context.Context, reason string) error {
 	return r.SetStatus(ctx, string(core.StatusMaintenance), reason)
 }
 
-// Close deregisters. Closing what has ended already does nothing.
+// Close deregisters. Closing what has ended already does nothing; after an error the instance
+// may be there still, and Close can be called again.
 func (r *Registration) Close(ctx context.Context) error {
-	select {
-	case <-r.done:
+	if r.over() {
 		return nil
-	default:
 	}
-	r.finish(nil) // first, so that our own deletion is not reported as somebody else's
-	r.c.mu.Lock()
-	delete(r.c.own, r)
-	r.c.mu.Unlock()
+	r.end(nil) // first, so that our own deletion is not reported as somebody else's
 	err := r.c.registry.Deregister(ctx, DeregisterRequest{Key: r.key, Lease: r.lease, Reason: "closed by its owner"})
-	if errors.Is(err, core.ErrNotFound) || errors.Is(err, core.ErrSuperseded) {
-		return nil
+	if err != nil && !errors.Is(err, core.ErrNotFound) && !errors.Is(err, core.ErrSuperseded) {
+		return err
 	}
-	return err
+	r.finish(nil)
+	r.c.disown(r)
+	return nil
 }
 
 // endOwn ends the handles when the client closes.

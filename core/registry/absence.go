@@ -16,6 +16,8 @@ const (
 	protectHold     = 60 * time.Second // how long suspects are kept
 	protectMinimum  = 4                // smaller services are never protected
 	protectDebounce = 250 * time.Millisecond
+	// leavingAgain is how soon an absence is looked at again that came due while the store is away.
+	leavingAgain = time.Second
 )
 
 // leaving is an absence that is not believed yet.
@@ -90,9 +92,14 @@ func (r *Registry) suspectLocked(e *entry, t ports.Tombstone, why leavingWhy, un
 	}
 }
 
-// leavingDueLocked decides on an absence whose time of waiting is over.
+// leavingDueLocked decides on an absence whose time of waiting is over. While the store is away
+// nobody could have shown that the instance lives, so none is believed.
 func (r *Registry) leavingDueLocked(e *entry, now time.Time) {
 	l := e.leaving
+	if !r.link.connected {
+		r.leaveLocked(e, l.tomb, l.why, now.Add(leavingAgain))
+		return
+	}
 	s := r.serviceLocked(e.rec.Key.Service)
 	switch l.why {
 	case afterOutage:

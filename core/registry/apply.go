@@ -313,7 +313,7 @@ func (r *Registry) flushLocked() {
 		snaps := make([]*Snapshot, 0, len(r.dirty))
 		for name, s := range r.dirty {
 			snaps = append(snaps, s.snapshot())
-			if len(s.entries) == 0 && len(s.floors) == 0 && len(s.expiries) == 0 {
+			if s.empty() {
 				delete(r.services, name)
 			}
 		}
@@ -325,6 +325,11 @@ func (r *Registry) flushLocked() {
 	}
 	clear(r.news)
 	r.news = r.news[:0]
+}
+
+// empty reports whether there is nothing to remember of a service.
+func (s *service) empty() bool {
+	return len(s.entries) == 0 && len(s.floors) == 0 && len(s.expiries) == 0
 }
 
 func (s *service) snapshot() *Snapshot {

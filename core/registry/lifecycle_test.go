@@ -4,7 +4,6 @@ package registry_test
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,6 +301,37 @@ func TestInstanceThatDiedInTheOutageGoesAfterTheHold(t *testing.T) {
 	})
 }
 
+// While the store is away again nobody can show that an instance lives: no absence is believed.
+func TestAbsencesAreNotBelievedWhileTheStoreIsAwayAgain(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		b := newHost(t, s)
+		defer b.stop(t)
+		auto := spec("auto")
+		auto.Keepalive = core.KeepaliveAuto
+		a.register(t, auto)
+		synctest.Wait()
+		b.taken()
+		s.setAway(true)
+		sleep(time.Minute)
+		s.replace(t)
+		s.refuse(ports.ErrUnavailable) // the owner cannot write yet
+		s.setAway(false)
+		sleep(10 * time.Second)
+		s.setAway(true) // 12.5 s of the hold are left
+		sleep(time.Minute)
+		require.Equal(t, core.StatusUnknown, b.status("auto"))
+		s.setAway(false)
+		sleep(11 * time.Second)
+		require.Equal(t, core.StatusUnknown, b.status("auto"), "it stopped while the store was away")
+		s.refuse(nil)
+		sleep(time.Minute)
+		assert.Equal(t, core.StatusUnknown, b.status("auto"))
+		assert.Empty(t, b.taken())
+	})
+}
+
 // Fault 20: a status update brought a deregistered instance back. Fault 28: deregistering an
 // unknown id said that it had worked.
 func TestFault20And28WritesToWhatIsGone(t *testing.T) {
@@ -372,61 +402,6 @@ func TestFault07CloseWaitsForWritesInFlight(t *testing.T) {
 		assert.Nil(t, found[0].Record)
 		_, err = a.Register(t.Context(), registry.RegisterRequest{Spec: spec("two")})
 		require.ErrorIs(t, err, core.ErrClosed)
-	})
-}
-
-func TestUnknownOutcomeIsSettledByLooking(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		a := newHost(t, s)
-		defer a.stop(t)
-		failures := 1
-		s.hooks(nil, func(ports.Mutation) error {
-			if failures--; failures >= 0 {
-				return ports.ErrUnavailable
-			}
-			return nil
-		})
-		got := a.register(t, spec("one"))
-		assert.True(t, got.Created)
-		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
-		assert.Equal(t, []string{"service_registered one registered"}, a.taken())
-		failures = 1
-		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Lease: got.Lease}))
-		synctest.Wait()
-		assert.Equal(t, []string{"service_deregistered one deregistered"}, a.taken())
-	})
-}
-
-// The view sees the record before the caller gives up, so that nothing more comes of it.
-func TestWriteSeenBeforeItsCallerGaveUpIsCleanedUp(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		a := newHost(t, s)
-		defer a.stop(t)
-		a.register(t, spec("keeps-the-session"))
-		s.hooks(nil, func(ports.Mutation) error {
-			sleep(time.Second)
-			return errors.New("the plugin died")
-		})
-		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
-		require.Error(t, err)
-		assert.Equal(t, core.StatusUnknown, a.status("one"))
-		s.hooks(nil, nil)
-		sleep(5 * time.Second)
-		assert.Equal(t, core.Status("absent"), a.status("one"))
-	})
-}
-
-func TestWriteThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		a := newHost(t, s)
-		defer a.stop(t)
-		a.register(t, spec("keeps-the-session"))
-		s.hooks(nil, func(ports.Mutation) error { return errors.New("the plugin died") })
-		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
-		require.Error(t, err)
-		s.hooks(nil, nil)
-		sleep(5 * time.Second)
-		assert.Equal(t, core.Status("absent"), a.status("one"))
 	})
 }
 

@@ -32,8 +32,12 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 			return true
 		}
 		rec := e.rec
+		another := in.Generation != h.gen || !in.SameDescription(*e.in)
 		critical := !res.Healthy && e.critical()
 		r.mu.Unlock()
+		if another {
+			return false // what was checked is no longer what stands there
+		}
 		if critical {
 			r.removeCritical(ctx, rec, e.in.Check.DeregisterAfter)
 			return true

@@ -57,6 +57,22 @@ func TestMostOfAServiceExpiringAtOnceIsKeptAsSuspect(t *testing.T) {
 	})
 }
 
+// Names come and go; those of services that nobody has any more are not kept.
+func TestEmptyServicesAreForgotten(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		synctest.Wait()
+		require.Equal(t, 1, b.Status().Services)
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Lease: got.Lease}))
+		sleep(5 * time.Second)
+		assert.Zero(t, a.Status().Services)
+		assert.Zero(t, b.Status().Services)
+	})
+}
+
 func TestHalfOfAServiceExpiringIsNotProtected(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a := newHost(t, s)

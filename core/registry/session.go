@@ -8,6 +8,7 @@ package registry
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	mathrand "math/rand/v2"
 	"slices"
@@ -78,10 +79,15 @@ func (r *Registry) acquire(ctx context.Context, class time.Duration) (*session, 
 			return s, nil
 		}
 		r.unreserve(s)
-		if failed != nil {
+		if failed != nil && !gaveUp(failed) {
 			return nil, failed
 		}
 	}
+}
+
+// gaveUp reports whether it was the caller who ended a call. Others need not.
+func gaveUp(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func (r *Registry) findSessionLocked(class time.Duration) *session {

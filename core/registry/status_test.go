@@ -48,6 +48,29 @@ func TestFault08And09OneEventForEachChange(t *testing.T) {
 	})
 }
 
+// A check may last longer than what it looks at.
+func TestACheckOfWhatStoodThereBeforeDecidesNothing(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		lease := a.register(t, spec("one")).Lease
+		before, _ := a.Snapshot("svc").Get("one")
+		sick := ports.ProbeResult{Healthy: false}
+		moved := spec("one")
+		moved.Port = 8081
+		_, err := a.Update(t.Context(), registry.UpdateRequest{Lease: lease, Spec: moved})
+		require.NoError(t, err)
+		assert.False(t, a.Observe(t.Context(), before, sick), "a check of where it is now is due")
+		require.Equal(t, core.StatusUnknown, a.status("one"))
+		now, _ := a.Snapshot("svc").Get("one")
+		a.register(t, moved) // another program at the same place
+		assert.False(t, a.Observe(t.Context(), now, sick))
+		require.Equal(t, core.StatusUnknown, a.status("one"))
+		a.check(t, "one", false)
+		require.Equal(t, core.StatusUnhealthy, a.status("one"))
+	})
+}
+
 func TestSteadyChecksWriteNothing(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		a := newHost(t, s)

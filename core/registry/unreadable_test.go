@@ -107,6 +107,23 @@ func TestFault14UnreadableRecordIsLeftOutAlone(t *testing.T) {
 	})
 }
 
+// What went while nobody looked is not unreadable for ever.
+func TestWhatIsGoneIsNotUnreadable(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		plant(t, s, "corrupt", `{"v":1,"host":`)
+		synctest.Wait()
+		require.Equal(t, 1, a.Status().Skipped)
+		s.setAway(true)
+		sleep(time.Second)
+		s.replace(t)
+		s.setAway(false)
+		sleep(30 * time.Second)
+		assert.Zero(t, a.Status().Skipped)
+	})
+}
+
 // What was known of a record before it became unreadable is no absence.
 func TestUnreadableInASnapshotIsNotAbsent(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {

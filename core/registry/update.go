@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,20 +45,17 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 	}
 	r.inflightAdd(key, 1)
 	defer r.inflightAdd(key, -1)
-	s, err := r.acquire(ctx, r.sessionClass(in.Keepalive, in.TTL))
-	if err != nil {
-		return Registered{}, asUnavailable(err)
-	}
 	var was ports.Record
-	rec, err = r.rewrite(ctx, rec, func(rec ports.Record) (ports.Mutation, error) {
-		if err := stillOwn(rec, lease, req.IfMatch); err != nil {
-			return ports.Mutation{}, err
-		}
-		was = rec
-		return r.updatePut(rec, in, s)
-	}, func(rec ports.Record) bool { return rec.Session == s.id && r.instance(rec).SameDescription(in) })
+	s, rec, err := r.underSession(ctx, r.sessionClass(in.Keepalive, in.TTL), func(s *session) (ports.Record, error) {
+		return r.rewrite(ctx, rec, func(rec ports.Record) (ports.Mutation, error) {
+			if err := stillOwn(rec, lease, req.IfMatch); err != nil {
+				return ports.Mutation{}, err
+			}
+			was = rec
+			return r.updatePut(rec, in, s)
+		}, func(rec ports.Record) bool { return rec.Session == s.id && r.instance(rec).SameDescription(in) })
+	})
 	if err != nil {
-		r.unreserve(s)
 		return Registered{}, err
 	}
 	r.mu.Lock()
@@ -72,6 +70,27 @@ func (r *Registry) Update(ctx context.Context, req UpdateRequest) (Registered, e
 		return Registered{}, err
 	}
 	return Registered{Instance: r.instance(rec), Lease: req.Lease, Warnings: warnings}, nil
+}
+
+// underSession writes a record under a session of a class, and under another one when the store
+// says that it has ended. On success a place in it is reserved.
+func (r *Registry) underSession(ctx context.Context, class time.Duration, write func(*session) (ports.Record, error)) (s *session, rec ports.Record, err error) {
+	for range maxAttempts {
+		if s, err = r.acquire(ctx, class); err != nil {
+			return nil, rec, asUnavailable(err)
+		}
+		if rec, err = write(s); err == nil {
+			return s, rec, nil
+		}
+		r.unreserve(s)
+		if !errors.Is(err, ports.ErrSessionGone) {
+			return nil, rec, err
+		}
+		r.mu.Lock()
+		r.sessionGoneLocked(s)
+		r.mu.Unlock()
+	}
+	return nil, rec, fmt.Errorf("%w: the store ends every session at once; try again", core.ErrUnavailable)
 }
 
 func stillOwn(rec ports.Record, lease core.Lease, ifMatch core.Revision) error {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,7 @@ type link struct {
 	lost        time.Time       // when the last proof before the outage was
 	degraded    time.Time       // when the outage was noticed and published
 	holdUntil   time.Time       // until then absences of others' instances are not believed
+	holdLeft    time.Duration   // how much of that was left when the last proof before the outage came
 	lastFailure string
 	snapshot    map[core.Key]bool // seen since the reset; nil outside
 	wasSynced   bool              // at the reset: its snapshot is news
@@ -82,8 +84,8 @@ func (r *Registry) watchLoop() {
 // follow opens one stream and consumes it until it ends.
 func (r *Registry) follow() (progressed bool, err error) {
 	r.mu.Lock()
-	cursor := r.link.cursor
-	if r.link.anew {
+	cursor, anew := r.link.cursor, r.link.anew
+	if anew {
 		cursor = core.Revision{}
 	}
 	r.link.snapshot, r.link.anew, r.link.restart = nil, false, func() {}
@@ -92,6 +94,9 @@ func (r *Registry) follow() (progressed bool, err error) {
 	defer cancelOpen()
 	w, err := r.backend.Watch(open, ports.WatchRequest{Cursor: cursor, Follow: true})
 	if err != nil {
+		r.mu.Lock()
+		r.link.anew = r.link.anew || anew
+		r.mu.Unlock()
 		return false, err
 	}
 	defer w.Close() //nolint:errcheck // a watcher that ends has nothing more to say
@@ -155,6 +160,9 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 	if r.link.snapshot == nil {
 		r.flushLocked()
 	}
+	if ev.Kind == ports.WatchSynced || ev.Kind == ports.WatchBookmark {
+		r.link.proved() // only now: who sees that the view is current reads it next
+	}
 	if r.link.synced && !r.link.announced {
 		r.link.announced = true
 		close(r.firstSync) // only now: who waits for it reads the view next
@@ -165,14 +173,17 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 
 // advanceLocked moves the cursor and forgets what is not needed below it.
 func (r *Registry) advanceLocked(cursor core.Revision) {
+	now := time.Now()
 	r.link.cursor = cursor
-	r.lag.sees(cursor, time.Now())
-	r.link.proved()
-	for _, s := range r.services {
+	r.lag.sees(cursor, now)
+	for name, s := range r.services {
 		for id, floor := range s.floors {
 			if floor.Epoch != cursor.Epoch || floor.N <= cursor.N {
 				delete(s.floors, id)
 			}
+		}
+		if s.forgetExpiries(now); s.empty() {
+			delete(r.services, name)
 		}
 	}
 }
@@ -193,6 +204,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 	}
 	if r.link.snapshot != nil {
 		absent = r.absentLocked(cursor, newEpoch)
+		maps.DeleteFunc(r.skipped, func(key core.Key, _ string) bool { return !r.link.snapshot[key] })
 		r.link.snapshot = nil
 	}
 	r.settleRecalledLocked(cursor)
@@ -216,6 +228,9 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 func (r *Registry) doubtAbsencesLocked(now time.Time, newEpoch bool) (outage time.Duration) {
 	if !r.link.lost.IsZero() {
 		outage = now.Sub(r.link.lost)
+		if r.link.holdLeft > 0 { // nobody could assert anything meanwhile
+			r.link.holdUntil = now.Add(r.link.holdLeft)
+		}
 	}
 	if newEpoch || outage > r.opt.SessionTTL/2 {
 		r.link.holdUntil = now.Add(r.opt.SessionTTL * 3 / 2)
@@ -342,6 +357,7 @@ func (r *Registry) disconnected(err error) {
 	r.link.connected = false
 	proof := time.Duration(r.link.proof.Load() - 1)
 	r.link.lost, r.link.degraded = clockStart.Add(proof), time.Now()
+	r.link.holdLeft = r.link.holdUntil.Sub(r.link.lost)
 	reason := outageReason(err)
 	r.log.Warn("the backend cannot be followed; reads go on from the last view", slog.String("reason", reason), slog.Any("error", err))
 	r.publish(core.Event{Type: core.EventDegraded, Cause: core.CauseOutage, Actor: "registry", Reason: reason})

@@ -155,7 +155,7 @@ func (r *Registry) rewrite(ctx context.Context, rec ports.Record,
 ) (ports.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, writePatience)
 	defer cancel()
-	var last error
+	var last error // an unknown outcome: what was asked for may have been done, or may be yet
 	for attempt := range maxAttempts {
 		m, err := change(rec)
 		if err != nil {
@@ -167,9 +167,15 @@ func (r *Registry) rewrite(ctx context.Context, rec ports.Record,
 			return *res.Record, nil
 		case errors.Is(res.Err, ports.ErrConflict) && res.Record != nil:
 			rec = *res.Record
+			if last != nil && done(rec) {
+				return rec, nil
+			}
 			continue
 		case errors.Is(res.Err, ports.ErrConflict), errors.Is(res.Err, ports.ErrNotFound):
 			if !r.hasten(rec.Key) {
+				if last != nil && m.Delete != nil {
+					return rec, nil
+				}
 				return rec, notFound(rec.Key)
 			}
 		case errors.Is(res.Err, ports.ErrContention):

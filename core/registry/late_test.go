@@ -1,0 +1,169 @@
+package registry_test
+
+// late_test.go: answers that come late or never, and what others do meanwhile.
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/registry"
+	"github.com/marketprism/prism/ports"
+)
+
+func TestUnknownOutcomeIsSettledByLooking(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		failures := 1
+		s.hooks(nil, func(ports.Mutation) error {
+			if failures--; failures >= 0 {
+				return ports.ErrUnavailable
+			}
+			return nil
+		})
+		got := a.register(t, spec("one"))
+		assert.True(t, got.Created)
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, got.Lease))
+		assert.Equal(t, []string{"service_registered one registered"}, a.taken())
+		failures = 1
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Lease: got.Lease}))
+		synctest.Wait()
+		assert.Equal(t, []string{"service_deregistered one deregistered"}, a.taken())
+	})
+}
+
+// What was asked for is done though its answer was lost, and its repetition finds it done.
+func TestAWriteThatLandsLateIsFound(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		got := a.register(t, spec("one"))
+		late := func() {
+			s.refuse(ports.ErrUnavailable) // and this one comes after those who look have looked
+			time.AfterFunc(time.Millisecond, func() { s.refuse(nil) })
+			landed := false
+			s.hooks(func(m ports.Mutation) {
+				if landed {
+					return
+				}
+				landed = true
+				res, err := s.Backend.Apply(t.Context(), []ports.Mutation{m})
+				assert.NoError(t, err)
+				assert.NoError(t, res[0].Err)
+			}, nil)
+		}
+		late()
+		changed := spec("one")
+		changed.Weight = new(7)
+		up, err := a.Update(t.Context(), registry.UpdateRequest{Lease: got.Lease, Spec: changed, IfMatch: got.Instance.Revision})
+		require.NoError(t, err)
+		assert.Equal(t, 7, up.Instance.Weight)
+		late()
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Lease: got.Lease}))
+		synctest.Wait()
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+	})
+}
+
+// The store has ended the session, and nobody here knows it yet.
+func TestAnUpdateUnderASessionThatEndedGoesUnderAnother(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		auto := spec("one")
+		auto.Keepalive = core.KeepaliveAuto
+		lease := a.register(t, auto).Lease
+		s.setAway(true)
+		sleep(time.Minute)
+		s.setAway(false)
+		auto.Weight = new(7)
+		up, err := a.Update(t.Context(), registry.UpdateRequest{Lease: lease, Spec: auto})
+		require.NoError(t, err)
+		assert.Equal(t, 7, up.Instance.Weight)
+		sleep(time.Minute)
+		in, ok := a.Snapshot("svc").Get("one")
+		require.True(t, ok)
+		assert.Equal(t, 7, in.Weight)
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+	})
+}
+
+// gated is a store that opens a session only when told to.
+type gated struct {
+	*store
+	gate chan struct{}
+}
+
+func (g gated) OpenSession(ctx context.Context, spec ports.SessionSpec) (ports.Session, error) {
+	select {
+	case <-g.gate:
+		return g.store.OpenSession(ctx, spec)
+	case <-ctx.Done():
+		return ports.Session{}, ctx.Err()
+	}
+}
+
+// Many wait for the session that one opens; that one's end is not theirs.
+func TestWhoeverStopsOpeningASessionStopsNobodyElse(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		g := gated{store: s, gate: make(chan struct{})}
+		r := registry.New(g, registry.Options{Defaults: core.StandardDefaults(), Publish: func(core.Event) {}})
+		require.NoError(t, r.Start(t.Context()))
+		defer func() { require.NoError(t, r.Close(context.WithoutCancel(t.Context()), true)) }()
+		first, leave := context.WithCancel(t.Context())
+		register := func(ctx context.Context, id string) chan error {
+			answer := make(chan error, 1)
+			go func() {
+				_, err := r.Register(ctx, registry.RegisterRequest{Spec: spec(id)})
+				answer <- err
+			}()
+			synctest.Wait()
+			return answer
+		}
+		gone, stays := register(first, "gone"), register(t.Context(), "stays")
+		leave()
+		require.ErrorIs(t, <-gone, context.Canceled)
+		close(g.gate)
+		require.NoError(t, <-stays)
+	})
+}
+
+// The view sees the record before the caller gives up, so that nothing more comes of it.
+func TestWriteSeenBeforeItsCallerGaveUpIsCleanedUp(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		a.register(t, spec("keeps-the-session"))
+		s.hooks(nil, func(ports.Mutation) error {
+			sleep(time.Second)
+			return errors.New("the plugin died")
+		})
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
+		require.Error(t, err)
+		assert.Equal(t, core.StatusUnknown, a.status("one"))
+		s.hooks(nil, nil)
+		sleep(5 * time.Second)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+	})
+}
+
+func TestWriteThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		a.register(t, spec("keeps-the-session"))
+		s.hooks(nil, func(ports.Mutation) error { return errors.New("the plugin died") })
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
+		require.Error(t, err)
+		s.hooks(nil, nil)
+		sleep(5 * time.Second)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+	})
+}
