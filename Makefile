@@ -15,6 +15,7 @@ TESTFLAGS ?=
 BACKEND ?= memory
 RUNS ?= 50
 STORES ?=
+MINUTES ?= 12
 # Another server than the pinned one, for the suite: a path, or a name on PATH.
 SERVER ?=
 OTHER_SERVER = $(if $(SERVER),PRISM_$(shell echo $(BACKEND) | tr a-z A-Z)_BIN=$(if $(findstring /,$(SERVER)),$(abspath $(SERVER)),$(SERVER)))
@@ -86,6 +87,10 @@ conformance-report: ## Take the results of one backend's launched binary into do
 	@mkdir -p bin
 	$(OTHER_SERVER) $(GO) test -timeout 40m -count=1 -json -run '^TestConformanceLaunched$$' ./plugins/$(BACKEND) >bin/conformance-$(BACKEND).json || echo "not all of it passed"
 	$(GO) run ./conformance/cmd/conformance-table $(if $(SERVER),-other-server) -backend $(BACKEND) <bin/conformance-$(BACKEND).json
+
+.PHONY: endure
+endure: build ## Compare for MINUTES (12) what a real Consul shows in DNS, API and UI with what a host registered.
+	$(GO) run ./cmd/e2e/cmd/endure -bin bin -minutes $(MINUTES)
 
 .PHONY: bench
 bench: ## Measure Prism beside its peers.

@@ -103,6 +103,7 @@ var rooms = []room{
 	},
 	{path: "cmd/internal/programtest", uses: []string{"adapters/client/..."}},
 	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "conformance/backendtest", "tools/stores"}},
+	{path: "cmd/e2e/cmd/endure", uses: []string{"core", "core/discovery", "adapters/client/...", "tools/stores"}, inTests: []string{"cmd/internal/programtest"}},
 	{path: "examples/...", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "plugins/memory"}},
 	{
 		path: "bench/...", uses: []string{"", "core", "core/balance", "core/discovery", "ports", "adapters/...", "plugins/memory"},

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,13 +29,22 @@ type store struct {
 	expiry time.Duration
 	auth   stores.Auth
 	login  []string // the options that auth takes; the last is the secret
+	// leader finds the node that leads where several replicate; nil where none takes its place by itself.
+	leader func(ctx context.Context, on *stores.Cluster) (int, error)
 }
 
 var table = []store{
-	{stores.Consul, time.Second, stores.Token, []string{"token"}},
-	{stores.Etcd, 1500 * time.Millisecond, stores.Password, []string{"username", "password"}},
-	{stores.NATS, 2500 * time.Millisecond, stores.Password, []string{"user", "password"}},
-	{stores.Redis, 500 * time.Millisecond, stores.Password, []string{"password"}},
+	{stores.Consul, time.Second, stores.Token, []string{"token"}, leader},
+	{stores.Etcd, 1500 * time.Millisecond, stores.Password, []string{"username", "password"}, leader},
+	{stores.NATS, 2500 * time.Millisecond, stores.Password, []string{"user", "password"}, streamLeader},
+	{stores.Redis, 500 * time.Millisecond, stores.Password, []string{"password"}, nil},
+}
+
+func leader(ctx context.Context, on *stores.Cluster) (int, error) { return on.Leader(ctx) }
+
+// streamLeader is of NATS, where the stream of a namespace has a leader of its own.
+func streamLeader(ctx context.Context, on *stores.Cluster) (int, error) {
+	return on.StreamLeader(ctx, "PRISM_prism")
 }
 
 // sessionTTL is small, so that what depends on it is soon seen.
@@ -77,8 +87,13 @@ func TestMain(m *testing.M) {
 // overEach runs a test over each store, side by side.
 func overEach(t *testing.T, test func(t *testing.T, s store)) {
 	t.Helper()
+	over(t, test, table)
+}
+
+func over(t *testing.T, test func(t *testing.T, s store), some []store) {
+	t.Helper()
 	t.Parallel()
-	for _, s := range table {
+	for _, s := range some {
 		t.Run(string(s.kind), func(t *testing.T) {
 			t.Parallel()
 			test(t, s)
@@ -86,15 +101,22 @@ func overEach(t *testing.T, test func(t *testing.T, s store)) {
 	}
 }
 
-// options are the arguments that choose the store.
-func (s store) options(url string) []string {
-	return []string{"--backend", string(s.kind), "--set", "backend_config.url=" + url}
+// settings are the backend's options.
+func (s store) settings(on *stores.Cluster) map[string]any {
+	settings := map[string]any{"url": strings.Join(on.URLs(), ",")}
+	if s.kind == stores.NATS {
+		settings["replicas"] = on.Nodes()
+	}
+	return settings
 }
 
 // host serves on a store.
 func (s store) host(t *testing.T, on *stores.Cluster, args ...string) *programtest.Process {
 	t.Helper()
-	args = append(s.options(on.URL()), args...)
+	args = append(args, "--backend", string(s.kind))
+	for option, value := range s.settings(on) {
+		args = append(args, set(option, fmt.Sprint(value))...)
+	}
 	return binaries.Serve(t, append(args, "--set", "server.data_dir="+t.TempDir(), "--set", fmt.Sprintf("session_ttl=%v", sessionTTL))...)
 }
 

@@ -24,7 +24,7 @@ import (
 // embedded is the configuration of a program that uses the store by a plugin of its own.
 func (s store) embedded(on *stores.Cluster) prism.Config {
 	return prism.Config{
-		Backend: string(s.kind), BackendOptions: map[string]any{"url": on.URL()}, PluginDirs: []string{binaries.Plugins},
+		Backend: string(s.kind), BackendOptions: s.settings(on), PluginDirs: []string{binaries.Plugins},
 		SessionTTL: sessionTTL, DrainTimeout: -1, NoChecks: true, Logger: quiet,
 	}
 }

@@ -2,7 +2,8 @@
 
 package e2e
 
-// outage_test.go: a store that is away, and comes back with its data or without.
+// outage_test.go: a store that is away, hangs, cannot be reached or loses its leader, and comes
+// back with its data or without.
 
 import (
 	"context"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,125 +32,220 @@ const (
 	backWithin = sessionTTL/2 + 2*time.Second
 	// absencesHeld is how long after an outage the absence of an instance is not believed.
 	absencesHeld = 3 * sessionTTL / 2
+	// allIsOver is when whatever began with an outage has shown: absences are believed again, and
+	// sessions that nobody renewed since have ended, but for a store's own delay.
+	allIsOver = max(absencesHeld, longestSession) + margin
 )
+
+// outage takes a store away and brings it back.
+type outage struct {
+	options    stores.Options
+	begin, end func(ctx context.Context, on *stores.Cluster) error
+}
 
 // TestAnOutageChangesNothing shows that while the store is stopped for two session_ttl reads
 // go on and say in time that they are stale, that all that somebody holds is in the store again
-// soon after it answers, and that nobody sees an event for an instance.
+// soon after it answers and stays there, and that nobody sees an event for an instance.
 func TestAnOutageChangesNothing(t *testing.T) {
-	overEach(t, func(t *testing.T, s store) {
-		survives(t, s, func(context.Context, *stores.Cluster) error { return nil })
+	survives(t, outage{
+		begin: func(ctx context.Context, on *stores.Cluster) error { return on.Stop(ctx) },
+		end:   func(ctx context.Context, on *stores.Cluster) error { return on.Start(ctx) },
 	})
 }
 
 // TestAStoreThatLostItsDataIsFilledAgain shows the same for a store that comes back empty.
 func TestAStoreThatLostItsDataIsFilledAgain(t *testing.T) {
-	overEach(t, func(t *testing.T, s store) {
-		survives(t, s, func(_ context.Context, on *stores.Cluster) error { return on.RemoveData() })
+	survives(t, outage{
+		begin: func(ctx context.Context, on *stores.Cluster) error { return errors.Join(on.Stop(ctx), on.RemoveData()) },
+		end:   func(ctx context.Context, on *stores.Cluster) error { return on.Start(ctx) },
 	})
 }
 
-func survives(t *testing.T, s store, meanwhile func(context.Context, *stores.Cluster) error) {
-	t.Helper()
-	on := stores.ForTest(t, s.kind, stores.Options{})
-	a, b := s.host(t, on), s.host(t, on)
-	held := holdSome(t, a, b)
-	watchers := []*observer{observe(t, a), observe(t, b)}
-	readers := []*reader{read(a, len(held)), read(b, len(held))}
-
-	require.NoError(t, on.Stop(t.Context()))
-	stopped := time.Now()
-	require.NoError(t, meanwhile(t.Context(), on))
-	pause(t, time.Until(stopped.Add(2*sessionTTL)))
-	started := time.Now()
-	require.NoError(t, on.Start(t.Context()))
-	answers := time.Now()
-	await(t, s, on, held, answers.Add(backWithin))
-	t.Logf("all are back %v after the store answered", time.Since(answers).Round(time.Millisecond))
-	for _, h := range []*programtest.Process{a, b} {
-		h.Until("the host is ready again", func(ctx context.Context) bool { return h.Client.Ready(ctx) == nil })
-	}
-	t.Logf("the hosts are ready %v after the store answered", time.Since(answers).Round(time.Millisecond))
-	pause(t, absencesHeld+s.expiry+margin)
-
-	for _, r := range readers {
-		r.judge(t, stopped, started)
-	}
-	for _, w := range watchers {
-		w.sawOnly(t, core.EventDegraded, core.EventRecovered)
-	}
+// TestAStoreThatHangsChangesNothing shows the same for a store that is there and does not answer:
+// connections stay open, its own clocks go on.
+func TestAStoreThatHangsChangesNothing(t *testing.T) {
+	survives(t, outage{
+		begin: func(_ context.Context, on *stores.Cluster) error { return on.Pause() },
+		end:   func(_ context.Context, on *stores.Cluster) error { return on.Resume() },
+	})
 }
 
-// holdSome has instances kept in each way, and waits until both hosts show them.
-func holdSome(t *testing.T, a, b *programtest.Process) (keys []core.Key) {
+// TestAStoreThatNothingReachesChangesNothing shows the same for a store that goes on by itself,
+// and ends sessions, while the network between it and its hosts drops everything.
+func TestAStoreThatNothingReachesChangesNothing(t *testing.T) {
+	survives(t, outage{
+		options: stores.Options{Proxied: true},
+		begin:   func(_ context.Context, on *stores.Cluster) error { return on.Sever() },
+		end:     func(_ context.Context, on *stores.Cluster) error { return on.Mend() },
+	})
+}
+
+func survives(t *testing.T, away outage) {
 	t.Helper()
-	spec := core.Spec{Service: "web", Host: "127.0.0.1", Port: 8081, TTL: sessionTTL, Check: &core.Check{Type: core.CheckNone}}
+	overEach(t, func(t *testing.T, s store) {
+		on := stores.ForTest(t, s.kind, away.options)
+		a, b := s.host(t, on), s.host(t, on)
+		held, readers := holdSome(t, a, b)
+		watchers := []*observer{observe(t, a), observe(t, b)}
+
+		require.NoError(t, away.begin(t.Context(), on))
+		began := time.Now()
+		pause(t, time.Until(began.Add(2*sessionTTL)))
+		ended := time.Now()
+		require.NoError(t, away.end(t.Context(), on))
+		answers := time.Now()
+		staysFull(t, s, on, held, answers)
+
+		for _, r := range readers {
+			r.judge(t, len(held), began.Add(staleAfter+margin), ended, answers)
+		}
+		for _, w := range watchers {
+			w.await(core.EventDegraded, core.Key{})
+			w.await(core.EventRecovered, core.Key{})
+			w.sawOnly(t, core.EventDegraded, core.EventRecovered)
+		}
+	})
+}
+
+// TestALostLeaderChangesNothing shows that where three servers replicate, and the one that leads
+// is killed, all that somebody holds is and stays in the store soon after another one leads, while
+// the dead one is away and after it came back, and that nobody sees an event for an instance.
+func TestALostLeaderChangesNothing(t *testing.T) {
+	replicated := slices.DeleteFunc(slices.Clone(table), func(s store) bool { return s.leader == nil })
+	over(t, func(t *testing.T, s store) {
+		on := stores.ForTest(t, s.kind, stores.Options{Nodes: 3})
+		a, b := s.host(t, on), s.host(t, on)
+		held, readers := holdSome(t, a, b)
+		watchers := []*observer{observe(t, a), observe(t, b)}
+
+		first, err := s.leader(t.Context(), on)
+		require.NoError(t, err)
+		require.NoError(t, on.KillNode(first))
+		killed := time.Now()
+		second, err := s.leader(t.Context(), on)
+		require.NoError(t, err)
+		require.NotEqual(t, first, second)
+		answers := time.Now()
+		t.Logf("another one leads %v after the first was killed", answers.Sub(killed).Round(time.Millisecond))
+		staysFull(t, s, on, held, answers)
+		require.NoError(t, on.StartNode(t.Context(), first))
+		staysFull(t, s, on, held, time.Now())
+
+		for _, r := range readers {
+			r.judge(t, len(held), answers, answers, answers)
+		}
+		for _, w := range watchers {
+			w.sawOnly(t, core.EventDegraded, core.EventRecovered)
+		}
+	}, replicated)
+}
+
+// holdSome has instances kept in each way, waits until both hosts show them, and returns them with
+// a reader of each host, whose heartbeats keep one of them.
+func holdSome(t *testing.T, a, b *programtest.Process) (keys []core.Key, readers []*reader) {
+	t.Helper()
+	var leases []string
+	spec := core.Spec{Service: "web", Host: "127.0.0.1", Port: 8081, TTL: clientTTL, Check: &core.Check{Type: core.CheckNone}}
+	hold := func(host *programtest.Process, id string, keepalive core.Keepalive) {
+		spec.ID, spec.Keepalive = id, keepalive
+		got, err := host.Client.RegisterOnce(t.Context(), spec)
+		require.NoError(t, err)
+		keys, leases = append(keys, got.Instance.Key()), append(leases, got.Lease)
+	}
 	for i, host := range []*programtest.Process{a, a, a, b} {
-		spec.ID, spec.Keepalive = fmt.Sprintf("auto-%d", i), core.KeepaliveAuto
-		_, err := host.Client.RegisterOnce(t.Context(), spec)
-		require.NoError(t, err)
-		keys = append(keys, core.Key{Service: spec.Service, ID: spec.ID})
+		hold(host, fmt.Sprintf("auto-%d", i), core.KeepaliveAuto)
 	}
-	for i, host := range []*programtest.Process{a, b} {
-		spec.ID, spec.Keepalive = fmt.Sprintf("client-%d", i), core.KeepaliveClient
-		_, err := host.Client.Register(t.Context(), spec)
-		require.NoError(t, err)
-		keys = append(keys, core.Key{Service: spec.Service, ID: spec.ID})
+	for _, host := range []*programtest.Process{a, b} {
+		hold(host, fmt.Sprintf("client-%d", len(readers)), core.KeepaliveClient)
+		readers = append(readers, read(t, host, leases[len(leases)-1]))
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("--- log of host a:\n%s\n--- log of host b:\n%s", a.Stderr(), b.Stderr())
+		}
+	})
 	for _, key := range keys {
 		seen(t, a, key, withStatus(core.StatusHealthy))
 		seen(t, b, key, withStatus(core.StatusHealthy))
 	}
-	return keys
+	for _, r := range readers {
+		r.judged.Store(true)
+	}
+	return keys, readers
 }
 
-// await waits until somebody who asks the store for the first time finds all keys in it.
-func await(t *testing.T, s store, on *stores.Cluster, keys []core.Key, end time.Time) {
+// staysFull requires that somebody who asks the store for the first time after it answers finds
+// all keys in it in time, and that from then on nothing is missing for longer than any session
+// lasts that nobody renews: what stands there may be left from before.
+func staysFull(t *testing.T, s store, on *stores.Cluster, keys []core.Key, answers time.Time) {
 	t.Helper()
-	ctx, cancel := context.WithDeadline(t.Context(), end)
+	bound, end := answers.Add(backWithin), answers.Add(allIsOver+s.expiry)
+	stranger := openUntil(t, s, on, bound)
+	defer func() { require.NoError(t, stranger.Close(context.WithoutCancel(t.Context()))) }()
+
+	var full time.Time // since when all are there; zero while some are not
+	for ; time.Now().Before(bound); pause(t, 10*time.Millisecond) {
+		missing, stale := look(t, stranger, keys)
+		switch {
+		case len(missing) > 0 || stale:
+			full = time.Time{}
+		case full.IsZero():
+			full = time.Now()
+		}
+	}
+	if full.IsZero() {
+		full = time.Now()
+	}
+	missing, stale := look(t, stranger, keys)
+	require.Empty(t, missing, "not back %v after the store answered", time.Since(answers))
+	require.False(t, stale, "not current %v after the store answered", time.Since(answers))
+	t.Logf("all are back %v after the store answered", full.Sub(answers).Round(time.Millisecond))
+	for ; time.Now().Before(end); pause(t, 10*time.Millisecond) {
+		missing, stale := look(t, stranger, keys)
+		require.Empty(t, missing, "went %v after the store answered", time.Since(answers))
+		require.False(t, stale, "not current %v after the store answered", time.Since(answers))
+	}
+	// Nor was anything away between two looks.
+	events, _, _, err := stranger.Events(discovery.HistoryQuery{Service: keys[0].Service})
+	require.NoError(t, err)
+	for _, e := range events {
+		require.True(t, e.Time.Before(bound), "an event that nothing happened for: %+v", e)
+	}
+}
+
+// openUntil opens the store as soon as it can be opened, which has to be in time. Whoever opens it
+// so believes each absence at once.
+func openUntil(t *testing.T, s store, on *stores.Cluster, bound time.Time) *prism.Client {
+	t.Helper()
+	ctx, cancel := context.WithDeadline(t.Context(), bound)
 	defer cancel()
-	var missing []core.Key
+	config := s.embedded(on)
+	config.ProtectThreshold = -1
 	for {
-		stranger, err := prism.Open(ctx, s.embedded(on))
+		stranger, err := prism.Open(ctx, config)
 		if err == nil {
-			missing, err = look(ctx, stranger, keys)
-			require.NoError(t, stranger.Close(context.WithoutCancel(ctx)))
+			return stranger
 		}
-		if err == nil && len(missing) == 0 {
-			return
-		}
-		require.NoError(t, ctx.Err(), "not back in time: %v (%v)", missing, err)
+		require.NoError(t, ctx.Err(), "the store cannot be opened: %v", err)
 	}
 }
 
-// look looks until all are there or ctx ends.
-func look(ctx context.Context, c *prism.Client, keys []core.Key) (missing []core.Key, err error) {
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		list, fresh, err := c.Instances(ctx, keys[0].Service, discovery.Query{})
-		if err != nil {
-			return keys, err
-		}
-		missing = slices.DeleteFunc(slices.Clone(keys), func(key core.Key) bool {
-			return slices.ContainsFunc(list, func(in core.Instance) bool { return in.Key() == key })
-		})
-		if len(missing) == 0 && !fresh.Stale {
-			return nil, nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return missing, ctx.Err()
-		}
-	}
+// look returns what is missing, and whether the view is stale.
+func look(t *testing.T, c *prism.Client, keys []core.Key) (missing []core.Key, stale bool) {
+	t.Helper()
+	list, fresh, err := c.Instances(t.Context(), keys[0].Service, discovery.Query{})
+	require.NoError(t, err)
+	return slices.DeleteFunc(slices.Clone(keys), func(key core.Key) bool {
+		return slices.ContainsFunc(list, func(in core.Instance) bool { return in.Key() == key })
+	}), fresh.Stale
 }
 
-// reader lists the instances of a host again and again.
+// reader lists the instances of a host again and again, and sends a heartbeat with each read.
 type reader struct {
-	host *programtest.Process
-	want int
+	host  *programtest.Process
+	lease string
 
+	judged atomic.Bool // from when on reads count
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 	reads  []oneRead
@@ -159,46 +256,69 @@ type oneRead struct {
 	took  time.Duration
 	found int
 	stale bool
+	beat  []discovery.HeartbeatResult
 	err   error
 }
 
-func read(host *programtest.Process, want int) *reader {
+func read(t *testing.T, host *programtest.Process, lease string) *reader {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &reader{host: host, want: want, cancel: cancel}
+	r := &reader{host: host, lease: lease, cancel: cancel}
 	r.ended.Go(func() {
 		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for ctx.Err() == nil {
-			began := time.Now()
+			one := oneRead{began: time.Now()}
+			judged := r.judged.Load()
 			list, fresh, err := host.Client.Instances(ctx, "web", discovery.Query{})
-			if errors.Is(err, context.Canceled) {
+			one.took, one.found, one.stale = time.Since(one.began), len(list), fresh.Stale
+			beat, failed := host.Client.Heartbeat(ctx, []string{lease})
+			one.beat, one.err = beat, errors.Join(err, failed)
+			if ctx.Err() != nil {
 				return
 			}
-			r.reads = append(r.reads, oneRead{began, time.Since(began), len(list), fresh.Stale, err})
+			if judged {
+				r.reads = append(r.reads, one)
+			}
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
 			}
 		}
 	})
+	t.Cleanup(r.end)
 	return r
 }
 
-// judge ends the reading, and requires what reads have to be around an outage.
-func (r *reader) judge(t *testing.T, stopped, started time.Time) {
-	t.Helper()
+func (r *reader) end() {
 	r.cancel()
 	r.ended.Wait()
-	var away int
+}
+
+// judge ends the reading, and requires what reads have to be around an outage: none fails and none
+// misses anything, those between stale and ended say that they are stale, and those that began
+// in time after the store answers, and the first, do not. Every heartbeat keeps what it is for.
+func (r *reader) judge(t *testing.T, want int, stale, ended, answers time.Time) {
+	t.Helper()
+	r.end()
+	var away, after int
 	for _, one := range r.reads {
-		require.NoError(t, one.err, "a read failed %v after the store stopped", one.began.Sub(stopped))
-		require.Equal(t, r.want, one.found, "%v after the store stopped", one.began.Sub(stopped))
-		if one.began.After(stopped.Add(staleAfter)) && one.began.Add(one.took).Before(started) {
+		at := one.began.Sub(answers)
+		require.NoError(t, one.err, "a read or a heartbeat failed %v after the store answered", at)
+		require.Equal(t, want, one.found, "%v after the store answered", at)
+		require.Equal(t, []discovery.HeartbeatResult{{Lease: r.lease, State: core.HeartbeatRenewed}}, one.beat, "%v after the store answered", at)
+		switch {
+		case one.began.After(stale) && one.began.Add(one.took).Before(ended):
 			away++
-			require.True(t, one.stale, "%v after the store stopped a read was not marked stale", one.began.Sub(stopped))
+			require.True(t, one.stale, "%v after the store answered a read was not marked stale", at)
+		case one.began.After(answers.Add(backWithin)):
+			after++
+			require.False(t, one.stale, "%v after the store answered a read was marked stale", at)
 		}
 	}
-	require.Greater(t, away, 10, "too few reads to judge by")
+	if stale.Before(ended) {
+		require.Greater(t, away, 10, "too few reads to judge by")
+	}
+	require.Greater(t, after, 10, "too few reads to judge by")
 	assert.False(t, r.reads[0].stale, "before the outage")
-	assert.False(t, r.reads[len(r.reads)-1].stale, "after the outage")
 }

@@ -25,6 +25,8 @@ const (
 	reasonWithin = time.Second
 	// shortOutage is what nobody needs to know about clocks: a plugin that restarts.
 	shortOutage = time.Second
+	// longGap between two proofs means that the store was away, though the stream goes on.
+	longGap = ports.MaxBookmarkGap + shortOutage
 )
 
 // link is what is known of the connection to the store; guarded by the registry's lock.
@@ -126,6 +128,9 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	inSnapshot := r.link.snapshot != nil
+	if age := r.Freshness().Age; r.link.connected && age > max(r.opt.SessionTTL/2, longGap) {
+		r.holdAbsencesLocked(time.Now())
+	}
 	switch ev.Kind {
 	case ports.WatchReset:
 		level := slog.LevelInfo
@@ -233,9 +238,14 @@ func (r *Registry) doubtAbsencesLocked(now time.Time, newEpoch bool) (outage tim
 		}
 	}
 	if newEpoch || outage > r.opt.SessionTTL/2 {
-		r.link.holdUntil = now.Add(r.opt.SessionTTL * 3 / 2)
+		r.holdAbsencesLocked(now)
 	}
 	return outage
+}
+
+// holdAbsencesLocked gives the others time to assert what they hold.
+func (r *Registry) holdAbsencesLocked(now time.Time) {
+	r.link.holdUntil = now.Add(r.opt.SessionTTL * 3 / 2)
 }
 
 // absentLocked finds what the view holds and the snapshot did not show.
