@@ -142,8 +142,11 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
 		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
-		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record"}},
-		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record"}},
+		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a record that becomes corrupt ends the stream", newDocuments(brittle), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a corrupt record takes others from an answer", newDocuments(blind), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a newer format is overwritten", newDocuments(overwriting), []string{"damage/newer-format"}},
 		{"a rewrite loses unknown fields", newDocuments(rewriter), []string{"damage/unknown-fields"}},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {

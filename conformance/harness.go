@@ -56,6 +56,9 @@ const (
 type Vandal interface {
 	// Corrupt replaces the stored document of a record by bytes that are no record.
 	Corrupt(ctx context.Context, namespace string, k core.Key) error
+	// NewerFormat turns the stored document of a record into one of a format that the backend
+	// does not know yet, with its fields as they are.
+	NewerFormat(ctx context.Context, namespace string, k core.Key) error
 	// AddField adds a field to the JSON document of a record, beside those of the backend.
 	AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error
 	// Field reads such a field; nil when the document does not have it.

@@ -64,6 +64,10 @@ type withoutDocuments struct{}
 
 func (withoutDocuments) Corrupt(context.Context, string, core.Key) error { return ports.ErrUnsupported }
 
+func (withoutDocuments) NewerFormat(context.Context, string, core.Key) error {
+	return ports.ErrUnsupported
+}
+
 func (withoutDocuments) AddField(context.Context, string, core.Key, string, json.RawMessage) error {
 	return ports.ErrUnsupported
 }
@@ -75,7 +79,7 @@ func (withoutDocuments) Field(context.Context, string, core.Key, string) (json.R
 // A store of documents passes the cases that write into it.
 func TestDamagedDocuments(t *testing.T) {
 	t.Parallel()
-	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), newDocuments(none), nil)
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/newer-format", "damage/unknown-fields"), newDocuments(none), nil)
 	for _, r := range report.Results {
 		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s", r.ID, strings.Join(r.Failures, "\n"))
 	}
@@ -88,8 +92,8 @@ func TestAbsentDocumentsAreNotBelieved(t *testing.T) {
 		conformance.Harness
 		conformance.Vandal
 	}{broken(func(b ports.Backend) ports.Backend { return claiming{b} }), withoutDocuments{}}
-	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), harness, nil)
-	assert.Equal(t, 2, report.Failed)
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/newer-format", "damage/unknown-fields"), harness, nil)
+	assert.Equal(t, 3, report.Failed)
 }
 
 // claiming says that several hosts can share it.
