@@ -43,7 +43,7 @@ const (
 	FaultStop  Fault = "stop"  // the store's servers are gone
 	FaultPause Fault = "pause" // the store's servers hang: connections stay, no answers
 	FaultCut   Fault = "cut"   // the network between backend and store drops everything
-	FaultWipe  Fault = "wipe"  // the store loses all data and serves again at once, empty
+	FaultWipe  Fault = "wipe"  // the store, which may be stopped, loses all data and serves again at once, empty
 	// FaultLeader takes the leader from a store with the capability Replicated, while its other
 	// servers stay; mending brings that server back. Of any other store it is FaultStop.
 	FaultLeader Fault = "leader"

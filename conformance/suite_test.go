@@ -297,6 +297,12 @@ func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 		{"does not look at contexts", deaf, []string{"faults/pause"}},
 		{"keeps quiet about a wipe", secretive, []string{"faults/wipe"}},
 		{"goes on with a gap", gappy, []string{"outage/writes-cut", "outage/two-ttls-cut"}},
+		{"proves by its own clock", ticking, []string{"faults/stop", "faults/pause", "faults/cut"}},
+		{"loses all by hanging", forgetful, []string{"faults/pause", "faults/cut", "outage/writes-pause", "outage/two-ttls-cut"}},
+		{"loses all and keeps the epoch", shameless, []string{"faults/stop"}},
+		{"ends sessions with the leader", hasting, []string{"outage/expiry-leader"}},
+		{"keeps sessions after a change of the leader", clinging, []string{"outage/expiry-leader"}},
+		{"brings back what was lost", restoring, []string{"outage/two-ttls-wipe"}},
 		{"loses what it said would last", lossy, []string{"faults/stop", "outage/writes-stop", "outage/two-ttls-stop"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
