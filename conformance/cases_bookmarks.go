@@ -141,7 +141,10 @@ func (p *pouring) write(ctx context.Context, recs []*ports.Record) error {
 		}
 		p.written.Store(round)
 		for ctx.Err() == nil && round-p.read.Load() >= mostAhead {
-			time.Sleep(time.Millisecond)
+			select {
+			case <-time.After(time.Millisecond):
+			case <-ctx.Done():
+			}
 		}
 	}
 	return nil

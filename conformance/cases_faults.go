@@ -153,7 +153,7 @@ func (s *scene) attend(st *stream) *attended {
 		}
 	})
 	s.Cleanup(func() {
-		_ = a.Watcher.Close() // nothing is left to be learnt from it
+		_ = a.Close() // nothing is left to be learnt from it
 		reading.Wait()
 	})
 	return a
