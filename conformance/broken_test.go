@@ -116,6 +116,10 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			}
 			return []ports.WatchEvent{ev}
 		})), []string{"watch/bookmarks", "watch/bookmarks-while-busy"}},
+		{"bookmarks come with changes only", broken(func(b ports.Backend) ports.Backend { return restless{b} }), []string{"watch/bookmarks-at-rest"}},
+		{"bookmarks come when nothing else waits", broken(func(b ports.Backend) ports.Backend { return relaxed{b} }), []string{"watch/bookmarks-while-busy"}},
+		{"a blocked Next sees the end of its context at the next event", broken(func(b ports.Backend) ports.Backend { return patient{b} }), []string{"watch/cancel"}},
+		{"contexts are looked at now and then", broken(func(b ports.Backend) ports.Backend { return drowsy{b} }), []string{"life/cancelled"}},
 		{"a watch of a service gives its namesakes", broken(func(b ports.Backend) ports.Backend { return prefixed{b} }), []string{"watch/services", "names/services", "resume/services"}},
 		{"a watch ends with the call that opened it", broken(func(b ports.Backend) ports.Backend { return tied{b} }), []string{"watch/outlives-its-opening"}},
 		{"states merge in spite of the claim", broken(watching(everyOther())), []string{"watch/states"}},
@@ -138,8 +142,11 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
 		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
-		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record"}},
-		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record"}},
+		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a record that becomes corrupt ends the stream", newDocuments(brittle), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a corrupt record takes others from an answer", newDocuments(blind), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a newer format is overwritten", newDocuments(overwriting), []string{"damage/newer-format"}},
 		{"a rewrite loses unknown fields", newDocuments(rewriter), []string{"damage/unknown-fields"}},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {

@@ -79,7 +79,7 @@ func Cases(opts ...Option) []Case {
 	}
 	groups := [][]scenario{
 		infoCases, sessionCases, expiryCases, putCases, ownershipCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
-		retryCases, watchCases, resumeCases, loadCases, randomCases, nameCases, damageCases, lifeCases, domainCases, faultCases, outageCases,
+		retryCases, watchCases, bookmarkCases, resumeCases, loadCases, randomCases, nameCases, damageCases, lifeCases, domainCases, faultCases, outageCases,
 	}
 	var cases []Case
 	for _, sc := range slices.Concat(groups...) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -16,43 +17,39 @@ import (
 var damageCases = []scenario{
 	{
 		id:          "damage/corrupt-record",
-		requirement: "A record that cannot be read is left out and reported as WatchSkipped; it empties no answer, and nobody loses another record over it.",
+		requirement: "A record that cannot be read is left out and reported as WatchSkipped, by watches that run as well; it empties no answer, and nobody loses another record over it.",
 		writes:      true,
 		run: func(s *scene) {
-			sess := s.session(s.host, longTTL)
-			bad := s.create(s.host, record(key("svc", "bad"), sess.ID))
-			good := s.create(s.host, record(key("svc", "good"), sess.ID))
-			other := s.create(s.host, record(key("other", "good"), sess.ID))
-			err := s.vandal().Corrupt(s.ctx, s.namespace, bad.Key)
-			if s.keepsNoDocuments(err) {
-				s.opaque(`no { JSON`, "\x00\xff\xfe", "", `{"v":1`)
-				return
+			corrupt := func(v Vandal, k core.Key) error { return v.Corrupt(s.ctx, s.namespace, k) }
+			s.unreadable(corrupt, func(*ports.Record) {}, `no { JSON`, "\x00\xff\xfe", "", `{"v":1`)
+		},
+	},
+	{
+		id:          "damage/newer-format",
+		requirement: "A record of a format that is newer than the backend reads is left out and reported, like one that cannot be read; writes of its key are ErrUnsupported and leave it as it is.",
+		writes:      true,
+		run: func(s *scene) {
+			const field = "of_the_newer_format"
+			value := json.RawMessage(`{"kept":true}`)
+			damage := func(v Vandal, k core.Key) error {
+				err := v.AddField(s.ctx, s.namespace, k, field, value)
+				if err == nil {
+					err = v.NewerFormat(s.ctx, s.namespace, k)
+				}
+				return err
 			}
-			s.must(err == nil, "the harness corrupts a record", err)
-			st := s.follow(s.second())
-			for what, stream := range map[string]*stream{"a watch": st, "a list": s.list(s.host)} {
-				s.must(len(stream.records) == 2, "two records in "+what, stream.events)
-				s.mustEqual(stream.records[good.Key], good, what)
-				s.mustEqual(stream.records[other.Key], other, what)
-				skipped := stream.skipped(bad.Key)
-				s.must(len(skipped) > 0 && skipped[0].Reason != "", "WatchSkipped with a reason in "+what, stream.events)
-			}
-			s.stands(s.host, good)
-			found, err := s.host.Get(s.ctx, []core.Key{other.Key, good.Key})
-			s.must(err == nil && len(found) == 2 && found[0].Record != nil && found[1].Record != nil, "Get of the others finds them", found, err)
-			// What cannot be read is no answer; a backend may also say that it cannot.
-			found, err = s.host.Get(s.ctx, []core.Key{bad.Key, good.Key})
-			s.must(err != nil || found[0].Record == nil && found[1].Record != nil, "Get finds the good one, not the bad one, or gives an error", found, err)
-
-			update := s.done(s.host, replace(*good, good.Generation))
-			again := s.create(s.host, record(key("svc", "later"), sess.ID))
-			st.through(again.Revision)
-			s.mustEqual(st.records[update.Key], update, "the stream")
-			s.mustEqual(st.records[again.Key], again, "the stream")
-			s.must(s.host.CloseSession(s.ctx, sess.ID) == nil, "the session closes", nil)
-			for _, k := range []core.Key{good.Key, other.Key, again.Key} {
-				s.gone(s.second(), k)
-			}
+			s.unreadable(damage, func(bad *ports.Record) {
+				above := *bad
+				above.Generation = bad.Generation.Next()
+				for _, m := range []ports.Mutation{
+					put(above), replace(above, bad.Generation), remove(removal(bad)),
+					setState(ports.SetState{Key: bad.Key, Generation: bad.Generation, At: bad.UpdatedAt, Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: 1}}),
+				} {
+					s.refused(s.host, m, ports.ErrUnsupported)
+					came, err := s.vandal().Field(s.ctx, s.namespace, bad.Key, field)
+					s.must(err == nil && sameJSON(came, value), fmt.Sprintf("the field %s after %s", value, describe(m)), string(came), err)
+				}
+			}, `{"v":999}`, `{"v":999,"host":"h","port":1}`)
 		},
 	},
 	{
@@ -86,6 +83,54 @@ var damageCases = []scenario{
 			}
 		},
 	},
+}
+
+// unreadable damages one record of three, and asks that it alone is left out, and said to be. What
+// else a caller asks comes in between. Where the store has no documents, bodies stand in for it.
+func (s *scene) unreadable(damage func(v Vandal, k core.Key) error, ask func(bad *ports.Record), bodies ...string) {
+	s.Helper()
+	sess := s.session(s.host, longTTL)
+	bad := s.create(s.host, record(key("svc", "bad"), sess.ID))
+	good := s.create(s.host, record(key("svc", "good"), sess.ID))
+	other := s.create(s.host, record(key("other", "good"), sess.ID))
+	running := s.follow(s.second())
+	err := damage(s.vandal(), bad.Key)
+	if s.keepsNoDocuments(err) {
+		s.opaque(bodies...)
+		return
+	}
+	s.must(err == nil, "the harness damages a record", err)
+	st := s.follow(s.second())
+	for what, stream := range map[string]*stream{"a watch": st, "a list": s.list(s.host)} {
+		s.must(len(stream.records) == 2, "two records in "+what, stream.events)
+		s.mustEqual(stream.records[good.Key], good, what)
+		s.mustEqual(stream.records[other.Key], other, what)
+		s.must(stream.skipped(bad.Key), "WatchSkipped with the key in "+what, stream.events)
+	}
+	s.stands(s.host, good)
+	for _, keys := range [][]core.Key{{other.Key, good.Key}, {bad.Key, good.Key}, {good.Key, bad.Key, other.Key}} {
+		for i, found := range s.get(s.host, keys...) {
+			if keys[i] == bad.Key {
+				s.must(found.Record == nil, "Get gives nothing of what cannot be read", found)
+			} else {
+				s.must(found.Record != nil, "Get finds "+keys[i].String()+" beside what cannot be read", found)
+			}
+		}
+	}
+
+	ask(bad)
+	update := s.done(s.host, replace(*good, good.Generation))
+	again := s.create(s.host, record(key("svc", "later"), sess.ID))
+	for _, st := range []*stream{st, running} {
+		st.through(again.Revision)
+		s.mustEqual(st.records[update.Key], update, "the stream")
+		s.mustEqual(st.records[again.Key], again, "the stream")
+		s.must(st.skipped(bad.Key), "WatchSkipped in a watch that ran before, too", st.events)
+	}
+	s.must(s.host.CloseSession(s.ctx, sess.ID) == nil, "the session closes", nil)
+	for _, k := range []core.Key{good.Key, other.Key, again.Key} {
+		s.gone(s.second(), k)
+	}
 }
 
 // vandal is the harness's means; Case.Missing has seen that they are there.
@@ -133,15 +178,10 @@ func (s *scene) opaque(bodies ...string) {
 	}
 }
 
-// skipped are the reports of a key that could not be read.
-func (st *stream) skipped(k core.Key) []ports.WatchEvent {
-	var of []ports.WatchEvent
-	for _, ev := range st.events {
-		if ev.Kind == ports.WatchSkipped && ev.Key == k {
-			of = append(of, ev)
-		}
-	}
-	return of
+// skipped reports whether the stream has said that a key could not be read. That it says why
+// is asked of every stream.
+func (st *stream) skipped(k core.Key) bool {
+	return slices.ContainsFunc(st.events, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSkipped && ev.Key == k })
 }
 
 func sameJSON(a, b json.RawMessage) bool {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -24,36 +25,46 @@ var faultCases = []scenario{
 		id:          "faults/wipe",
 		requirement: "The loss of the store's data is a Reset with a new epoch: its sessions are gone, its records too, and new ones can be made.",
 		needs:       []Fault{FaultWipe},
-		run: func(s *scene) {
-			sess := s.session(s.host, longTTL)
-			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
-			st := s.follow(s.host)
-			old := st.cursor.Epoch
-			s.inflict(FaultWipe)
-			s.mend()
-			s.must(s.renew(s.host, sess.ID), "the session is gone", "it was renewed")
-			s.gone(s.host, rec.Key)
-			again := *rec
-			again.Session = s.session(s.host, longTTL).ID
-			stored := s.create(s.host, again)
-			s.must(stored.Revision.Epoch != old, "an epoch other than "+old, stored)
-			st = s.outlives(st, stored.Revision)
-			s.must(len(st.records) == 1, "one record", st.events)
-			s.mustEqual(st.records[stored.Key], stored, "the stream")
-		},
+		run:         func(s *scene) { s.losesAll(func() { s.inflict(FaultWipe) }) },
 	},
+}
+
+// losesAll asks how a backend takes what ends with the store's return without any data.
+func (s *scene) losesAll(lose func()) {
+	s.Helper()
+	sess := s.session(s.host, longTTL)
+	rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+	short := s.fleeting(key("svc", "short"))
+	st := s.follow(s.host)
+	old := st.cursor.Epoch
+	lose()
+	s.mend()
+	for _, rec := range []*ports.Record{rec, short.records[0]} {
+		s.must(s.renew(s.host, rec.Session), "the session is gone", "it was renewed")
+		s.gone(s.host, rec.Key)
+	}
+	again := *rec
+	again.Session = s.session(s.host, longTTL).ID
+	stored := s.create(s.host, again)
+	s.must(stored.Revision.Epoch != old, "an epoch other than "+old, stored)
+	st = s.outlives(st, stored.Revision)
+	s.must(len(st.records) == 1, "one record", st.events)
+	s.mustEqual(st.records[stored.Key], stored, "the stream")
 }
 
 // awayCase asks how a backend takes the absence of its store, and its return.
 func awayCase(f Fault, how string) scenario {
 	return scenario{
 		id:          "faults/" + string(f),
-		requirement: fmt.Sprintf("While the store is %s, every call returns when its context ends, with the context's error or ErrUnavailable; when it is back, the backend serves without being opened anew, and acknowledged records are there (without the capability Durable all may be lost, as Reset and epoch then show).", how),
+		requirement: fmt.Sprintf("While the store is %s, every call returns when its context ends, with the context's error or ErrUnavailable, and no watch gives a proof; when it is back, the backend serves without being opened anew, and acknowledged records are there%s.", how, lossAllowed(f)),
 		needs:       []Fault{f},
 		run: func(s *scene) {
 			sess := s.session(s.host, longTTL)
 			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+			st := s.follow(s.second())
+			seen := s.attend(st)
 			s.inflict(f)
+			away := time.Now()
 			const patience = 3 * time.Second
 			ctx, cancel := context.WithTimeout(s.ctx, patience)
 			defer cancel()
@@ -75,21 +86,109 @@ func awayCase(f Fault, how string) scenario {
 					s.must(false, fmt.Sprintf("every call returns once its context of %s has ended", patience), "some are still blocked")
 				}
 			}
+			from := away.Add(underway)
+			s.pause(time.Until(from.Add(ports.MaxBookmarkGap + time.Second)))
+			proofs := seen.proofs(from)
+			s.must(len(proofs) == 0, fmt.Sprintf("no proof from %s after the store went until it is back", underway), proofs)
+
 			s.mend()
-			if kept := s.keptOrLost(rec); !kept {
+			kept := s.keptOrLost(rec, f)
+			if !kept {
 				sess = s.session(s.host, longTTL)
 			}
-			s.create(s.host, record(key("svc", "b"), sess.ID))
+			last := s.create(s.host, record(key("svc", "b"), sess.ID))
+			s.must(kept || last.Revision.Epoch != rec.Revision.Epoch, "another epoch, as the records are lost", rec, last)
+			st = s.outlives(st, last.Revision)
+			s.mustEqual(st.records[last.Key], last, "the stream")
+			s.must((st.records[rec.Key] != nil) == kept, "the stream has the first record only if it was kept", st.events)
 		},
 	}
 }
 
+// lossAllowed is what else may come of a fault, as keptOrLost asks.
+func lossAllowed(f Fault) string {
+	if f == FaultStop || f == FaultLeader {
+		return " (without the capability Durable all may be lost, as Reset and epoch then show)"
+	}
+	return ""
+}
+
+// underway is how long a proof may be on its way from the store to its reader.
+const underway = 2 * time.Second
+
+// attended is a Watcher that is read all the time.
+type attended struct {
+	ports.Watcher
+
+	came chan arrival
+	mu   sync.Mutex
+	all  []arrival // guarded by mu
+}
+
+type arrival struct {
+	at  time.Time
+	ev  ports.WatchEvent
+	err error
+}
+
+// attend has a stream read by a goroutine of its own, until the stream or the case ends.
+func (s *scene) attend(st *stream) *attended {
+	a := &attended{Watcher: st.watcher, came: make(chan arrival, 1024)}
+	st.watcher = a
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for {
+			ev, err := a.Watcher.Next(s.ctx)
+			came := arrival{time.Now(), ev, err}
+			a.mu.Lock()
+			a.all = append(a.all, came)
+			a.mu.Unlock()
+			select {
+			case a.came <- came:
+			case <-s.ctx.Done():
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	s.Cleanup(func() {
+		_ = a.Close() // nothing is left to be learnt from it
+		reading.Wait()
+	})
+	return a
+}
+
+// Next implements ports.Watcher.
+func (a *attended) Next(ctx context.Context) (ports.WatchEvent, error) {
+	select {
+	case came := <-a.came:
+		return came.ev, came.err
+	case <-ctx.Done():
+		return ports.WatchEvent{}, ctx.Err()
+	}
+}
+
+// proofs are those that have come since a time.
+func (a *attended) proofs(since time.Time) []ports.WatchEvent {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var proofs []ports.WatchEvent
+	for _, came := range a.all {
+		if came.at.After(since) && (came.ev.Kind == ports.WatchBookmark || came.ev.Kind == ports.WatchSynced) {
+			proofs = append(proofs, came.ev)
+		}
+	}
+	return proofs
+}
+
 // keptOrLost asks that a record and its session, neither of which has ended, came through an
-// outage, or that a store which does not claim to keep its data has lost all of it.
-func (s *scene) keptOrLost(rec *ports.Record) (kept bool) {
+// outage, or that a store which was stopped, and does not claim to keep its data then, has lost
+// all of it.
+func (s *scene) keptOrLost(rec *ports.Record, f Fault) (kept bool) {
 	s.Helper()
 	found, gone := s.get(s.host, rec.Key)[0], s.renew(s.host, rec.Session)
-	if !s.info.Capabilities.Durable && gone && found.Record == nil && found.Tombstone == nil {
+	if lossAllowed(f) != "" && !s.info.Capabilities.Durable && gone && found.Record == nil && found.Tombstone == nil {
 		return false
 	}
 	// A write with an unknown outcome may have been carried out, so the revision is not asked for.

@@ -19,7 +19,27 @@ var outageCases = []scenario{
 	writesThrough(FaultStop, "is stopped and comes back"),
 	writesThrough(FaultPause, "hangs for a while"),
 	writesThrough(FaultCut, "is cut off for a while"),
-	writesThrough(FaultLeader, "loses its leader (one without leaders: is stopped and comes back)"),
+	writesThrough(FaultLeader, "loses its leader, and goes on without that server (one without leaders: is stopped and comes back)"),
+	{
+		id: "outage/expiry-leader",
+		requirement: "When a store loses its leader (one without leaders: is stopped and comes back), no session ends early, and each that nobody renews ends within one more TTL of the return, " +
+			"while the server that led stays away; the others go on.",
+		needs: []Fault{FaultLeader},
+		run:   expiryWithoutLeader,
+	},
+	{
+		id: "outage/two-ttls-wipe",
+		requirement: "A store that was stopped for twice a session's TTL and returns without data is a Reset with a new epoch, too: " +
+			"no session is renewed, no record is there, and new ones can be made.",
+		needs: []Fault{FaultStop, FaultWipe},
+		run: func(s *scene) {
+			s.losesAll(func() {
+				s.inflict(FaultStop)
+				s.pause(2 * s.shortTTL())
+				s.inflict(FaultWipe)
+			})
+		},
+	},
 }
 
 // longOutage keeps a store away for twice the TTL of a session.
@@ -48,7 +68,7 @@ func longOutage(f Fault, how string) scenario {
 			s.mend()
 			back := time.Now()
 
-			kept := s.keptOrLost(stays)
+			kept := s.keptOrLost(stays, f)
 			if !kept {
 				lasting = s.session(s.host, longTTL)
 			}
@@ -82,8 +102,8 @@ func longOutage(f Fault, how string) scenario {
 func writesThrough(f Fault, how string) scenario {
 	return scenario{
 		id: "outage/writes-" + string(f),
-		requirement: fmt.Sprintf("While a store %s, writes are acknowledged or not; what was acknowledged is there afterwards (without the capability Durable all of an earlier epoch may be lost), "+
-			"and a watch goes on without a silent gap, or ends with ErrUnavailable and is resumed with its last cursor.", how),
+		requirement: fmt.Sprintf("While a store %s, writes are acknowledged or not; what was acknowledged is there afterwards%s, "+
+			"and a watch goes on without a silent gap, or ends with ErrUnavailable and is resumed with its last cursor.", how, lossAllowed(f)),
 		needs: []Fault{f},
 		run: func(s *scene) {
 			sess := s.session(s.host, longTTL)
@@ -99,17 +119,27 @@ func writesThrough(f Fault, how string) scenario {
 
 			w.until(s, 20)
 			s.inflict(f)
-			if f == FaultLeader && s.info.Capabilities.Replicated {
+			keys := []core.Key{first.Key, goes.Key}
+			elected := f == FaultLeader && s.info.Capabilities.Replicated
+			if elected {
 				s.recovers() // by itself, with the servers that are left
 			} else {
 				s.pause(time.Second)
+				s.mend()
 			}
-			s.mend()
-			kept := s.keptOrLost(first)
+			kept := s.keptOrLost(first, f)
 			if !kept {
 				w.enter(s.session(s.host, longTTL).ID)
 			}
 			w.until(s, w.count()+20)
+			if elected {
+				without := s.create(s.host, record(key("svc", "without"), w.under()))
+				s.stands(s.host, without)
+				st = s.outlives(st, without.Revision)
+				keys = append(keys, without.Key)
+				s.mend()
+				w.until(s, w.count()+20)
+			}
 			stop()
 			writing.Wait()
 
@@ -118,7 +148,7 @@ func writesThrough(f Fault, how string) scenario {
 			}
 			fence := s.create(s.host, record(key("svc", "fence"), w.under()))
 			st = s.outlives(st, fence.Revision)
-			keys := []core.Key{first.Key, goes.Key, fence.Key}
+			keys = append(keys, fence.Key)
 			lost := 0
 			for _, rec := range w.records {
 				found := s.get(s.host, rec.Key)[0]

@@ -1,7 +1,8 @@
 package conformance
 
 // cases_watch.go: Watch from a snapshot on. What every stream must keep (order, revisions,
-// cursors) is in stream.go. Cursors are in cases_resume.go, crowds in cases_load.go.
+// cursors) is in stream.go. Bookmarks are in cases_bookmarks.go, cursors in cases_resume.go,
+// crowds in cases_load.go.
 
 import (
 	"context"
@@ -183,52 +184,6 @@ var watchCases = []scenario{
 		},
 	},
 	{
-		id:          "watch/bookmarks",
-		requirement: "A Bookmark follows at least every MaxBookmarkGap: a proof from the store that everything up to its cursor was sent.",
-		run: func(s *scene) {
-			sess := s.session(s.host, longTTL)
-			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
-			st := s.watch(s.second(), ports.WatchRequest{Services: []string{"idle"}, Follow: true})
-			st.synced()
-			// Writes of other services go on; they come as cursors only.
-			const proofs = 5
-			const limit = 2 * ports.MaxBookmarkGap // for a single one, as the machine may be busy
-			var gaps []time.Duration
-			for last := time.Now(); len(gaps) < proofs; {
-				rec = s.done(s.host, replace(*rec, rec.Generation))
-				ev := st.next("a Bookmark", limit+graceAfterExpiry)
-				s.must(ev.Kind == ports.WatchBookmark, "nothing but Bookmarks for a service without records", ev)
-				gaps = append(gaps, time.Since(last))
-				last = time.Now()
-			}
-			s.must(slices.Max(gaps) <= limit, fmt.Sprintf("no gap above %s", limit), gaps)
-			slices.Sort(gaps)
-			s.must(gaps[proofs/2] <= ports.MaxBookmarkGap, fmt.Sprintf("gaps of at most %s", ports.MaxBookmarkGap), gaps)
-			st.through(rec.Revision)
-			s.Logf("gaps between bookmarks: %s", gaps)
-		},
-	},
-	{
-		id:          "watch/bookmarks-while-busy",
-		requirement: "Bookmarks come while changes pour in, too.",
-		run: func(s *scene) {
-			sess := s.session(s.host, longTTL)
-			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
-			st := s.follow(s.second())
-			from := len(st.events)
-			limit := time.Now().Add(2*ports.MaxBookmarkGap + graceAfterExpiry)
-			bookmarks := 0
-			for bookmarks < 2 {
-				rec = s.done(s.host, replace(*rec, rec.Generation))
-				if st.next("the change", waitLimit).Kind == ports.WatchBookmark {
-					bookmarks++
-				}
-				s.must(time.Now().Before(limit), "two Bookmarks within twice MaxBookmarkGap", st.events[from:])
-				s.pause(time.Millisecond)
-			}
-		},
-	},
-	{
 		id:          "watch/many",
 		requirement: "Watches do not disturb one another: each gives every change, and one that is closed leaves the others.",
 		run: func(s *scene) {
@@ -304,18 +259,30 @@ var watchCases = []scenario{
 		id:          "watch/cancel",
 		requirement: "Next returns promptly when its context ends, with the context's error or ErrUnavailable; the watcher is dead then.",
 		run: func(s *scene) {
-			st := s.follow(s.host)
-			ctx, cancel := context.WithCancel(s.ctx)
-			time.AfterFunc(50*time.Millisecond, cancel)
-			var err error
-			for err == nil {
-				over := ctx.Err()
-				_, err = st.watcher.Next(ctx)
-				s.must(err != nil || over == nil, "no event once the context has ended", err)
-			}
-			s.must(ctx.Err() != nil && isEnd(err, context.Canceled), "the context's error", err)
-			_, err = st.watcher.Next(s.ctx)
-			s.must(err != nil, "an error of a dead watcher", err)
+			s.promptly("a blocked Next returns", func() (took time.Duration) {
+				st := s.follow(s.host)
+				// The next Bookmark is far, so that none is what Next returns with.
+				st.until("a Bookmark", waitLimit, func() bool { return st.last().Kind == ports.WatchBookmark })
+				ctx, cancel := context.WithCancel(s.ctx)
+				var ended time.Time
+				time.AfterFunc(50*time.Millisecond, func() {
+					ended = time.Now()
+					cancel()
+				})
+				var err error
+				for err == nil {
+					over := ctx.Err()
+					_, err = st.watcher.Next(ctx)
+					s.must(err != nil || over == nil, "no event once the context has ended", err)
+					if took == 0 && ctx.Err() != nil {
+						took = time.Since(ended)
+					}
+				}
+				s.must(ctx.Err() != nil && isEnd(err, context.Canceled), "the context's error", err)
+				_, err = st.watcher.Next(s.ctx)
+				s.must(err != nil, "an error of a dead watcher", err)
+				return took
+			})
 		},
 	},
 }

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"sync"
 
 	"github.com/marketprism/prism/core"
@@ -18,10 +17,13 @@ import (
 type slip string
 
 const (
-	none     slip = ""
-	fussy    slip = "fussy"    // a corrupt record ends the stream
-	silent   slip = "silent"   // a corrupt record is left out without a word
-	rewriter slip = "rewriter" // a rewrite loses the fields that it does not know
+	none        slip = ""
+	fussy       slip = "fussy"       // a corrupt record ends the stream
+	brittle     slip = "brittle"     // a record that becomes corrupt ends a watch that runs
+	silent      slip = "silent"      // a corrupt record is left out without a word
+	blind       slip = "blind"       // a corrupt record is an error of all that are read with it
+	rewriter    slip = "rewriter"    // a rewrite loses the fields that it does not know
+	overwriting slip = "overwriting" // what cannot be read is in nobody's way, whatever its format
 )
 
 // documents is a Harness and a Vandal.
@@ -41,7 +43,7 @@ func (d *documents) Open(ctx context.Context, namespace string) (ports.Backend, 
 	if err != nil {
 		return nil, err
 	}
-	b := &documented{Backend: inner, slip: d.slip, corrupt: make(map[core.Key]bool), fields: make(map[core.Key]map[string]json.RawMessage)}
+	b := &documented{Backend: inner, slip: d.slip, corrupt: make(map[core.Key]bool), newer: make(map[core.Key]bool), fields: make(map[core.Key]map[string]json.RawMessage)}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.opened[namespace] = b
@@ -54,12 +56,20 @@ func (d *documents) in(namespace string) *documented {
 	return d.opened[namespace]
 }
 
-func (d *documents) Corrupt(_ context.Context, namespace string, k core.Key) error {
+func (d *documents) Corrupt(ctx context.Context, namespace string, k core.Key) error {
 	b := d.in(namespace)
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.corrupt[k] = true
-	return nil
+	b.mu.Unlock()
+	return b.touch(ctx, k)
+}
+
+func (d *documents) NewerFormat(ctx context.Context, namespace string, k core.Key) error {
+	b := d.in(namespace)
+	b.mu.Lock()
+	b.newer[k] = true
+	b.mu.Unlock()
+	return b.touch(ctx, k)
 }
 
 func (d *documents) AddField(_ context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
@@ -84,29 +94,51 @@ type documented struct {
 
 	mu      sync.Mutex
 	corrupt map[core.Key]bool                       // guarded by mu
+	newer   map[core.Key]bool                       // guarded by mu; those of a newer format
 	fields  map[core.Key]map[string]json.RawMessage // guarded by mu; those that the backend does not know
 }
 
-func (b *documented) isCorrupt(k core.Key) bool {
+func (b *documented) unreadable(k core.Key) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.corrupt[k]
+	return b.corrupt[k] || b.newer[k]
+}
+
+// touch lets watches tell of a document.
+func (b *documented) touch(ctx context.Context, k core.Key) error {
+	found, err := b.Backend.Get(ctx, []core.Key{k})
+	if err != nil {
+		return err
+	}
+	return one(ctx, b.Backend, putting(ports.Put{Record: *found[0].Record, Replaces: found[0].Record.Generation})).Err
 }
 
 func (b *documented) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
-	if b.slip == rewriter {
+	results := make([]ports.MutationResult, len(muts))
+	for i, m := range muts {
 		b.mu.Lock()
-		maps.DeleteFunc(b.fields, func(k core.Key, _ map[string]json.RawMessage) bool { return k == muts[0].Key() })
+		refused := b.newer[m.Key()] && b.slip != overwriting
+		if b.slip == rewriter || b.newer[m.Key()] && b.slip == overwriting {
+			delete(b.fields, m.Key())
+		}
 		b.mu.Unlock()
+		if refused {
+			results[i].Err = fmt.Errorf("%s is of a newer format: %w", m.Key(), ports.ErrUnsupported)
+			continue
+		}
+		results[i] = one(ctx, b.Backend, m)
 	}
-	return b.Backend.Apply(ctx, muts)
+	return results, nil
 }
 
 func (b *documented) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
 	found, err := b.Backend.Get(ctx, keys)
 	for i := range found {
-		if b.isCorrupt(keys[i]) {
+		if b.unreadable(keys[i]) {
 			found[i] = ports.Found{}
+			if b.slip == blind {
+				return nil, fmt.Errorf("%s cannot be read: %w", keys[i], ports.ErrUnavailable)
+			}
 		}
 	}
 	return found, err
@@ -121,19 +153,20 @@ type documentWatcher struct {
 	ports.Watcher
 
 	backend *documented
+	synced  bool
 }
 
 func (w *documentWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 	for {
 		ev, err := w.Watcher.Next(ctx)
-		if err != nil || ev.Record == nil || !w.backend.isCorrupt(ev.Record.Key) {
+		w.synced = w.synced || ev.Kind == ports.WatchSynced
+		if err != nil || ev.Record == nil || !w.backend.unreadable(ev.Record.Key) {
 			return ev, err
 		}
-		switch w.backend.slip {
-		case fussy:
+		switch slip := w.backend.slip; {
+		case slip == fussy, slip == brittle && w.synced:
 			return ports.WatchEvent{}, fmt.Errorf("%s cannot be read: %w", ev.Record.Key, ports.ErrUnavailable)
-		case silent:
-		case none, rewriter:
+		case slip != silent:
 			return ports.WatchEvent{Kind: ports.WatchSkipped, Key: ev.Record.Key, Reason: "it is no JSON"}, nil
 		}
 	}

@@ -6,7 +6,9 @@ package conformance_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/marketprism/prism/conformance"
 	"github.com/marketprism/prism/core"
@@ -23,7 +25,16 @@ const (
 	secretive manner = "secretive" // a wipe ends no watch and shows no new epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
 	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each stop
+	ticking   manner = "ticking"   // bookmarks come by its own clock, whether there is a store or not
+	forgetful manner = "forgetful" // it does not claim that anything lasts, and loses all with each pause or cut
+	shameless manner = "shameless" // it does not claim that anything lasts, loses all with each stop, and goes on in the same epoch
+	hasting   manner = "hasting"   // short sessions do not live through a change of the leader
+	clinging  manner = "clinging"  // short sessions do not end after a change of the leader
+	restoring manner = "restoring" // what was lost while the store was stopped is written again
 )
+
+// electionTime is how long the store has no leader after it lost one.
+const electionTime = 300 * time.Millisecond
 
 // fragile is a Harness with Faults.
 type fragile struct {
@@ -40,7 +51,8 @@ func (f *fragile) Open(ctx context.Context, namespace string) (ports.Backend, er
 	if err != nil {
 		return nil, err
 	}
-	b := &fragileBackend{manner: f.manner, namespace: namespace, inner: inner, up: closed(), outage: make(chan struct{})}
+	b := &fragileBackend{manner: f.manner, namespace: namespace, up: closed(), outage: make(chan struct{}), over: make(chan struct{})}
+	b.inner = b.epoch(inner)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.hosts = append(f.hosts, b)
@@ -83,8 +95,73 @@ type fragileBackend struct {
 	inner  ports.Backend // guarded by mu
 	shut   bool          // guarded by mu; Close was called
 	fault  conformance.Fault
-	up     chan struct{} // guarded by mu; closed while the store serves
-	outage chan struct{} // guarded by mu; closed when the next outage begins
+	up     chan struct{}     // guarded by mu; closed while the store serves
+	outage chan struct{}     // guarded by mu; closed when the next outage begins
+	short  []ports.SessionID // guarded by mu; the sessions with a TTL below a minute
+
+	over    chan struct{} // closed by Close
+	working sync.WaitGroup
+}
+
+// epoch lets a store of the shameless kind be of one epoch, however often it is made anew.
+func (b *fragileBackend) epoch(inner ports.Backend) ports.Backend {
+	if b.manner != shameless {
+		return inner
+	}
+	return timeless{inner}
+}
+
+// losesLocked puts an empty store into the place of the one that there was.
+func (b *fragileBackend) losesLocked(ctx context.Context) error {
+	fresh, err := openMemory(ctx, b.namespace)
+	if err != nil {
+		return err
+	}
+	old := b.inner
+	b.inner = b.epoch(fresh)
+	close(b.outage)
+	b.outage = make(chan struct{})
+	return old.Close()
+}
+
+// loses reports whether a manner loses all with a fault.
+func (m manner) loses(fault conformance.Fault) bool {
+	switch m {
+	case lossy, shameless:
+		return fault == conformance.FaultStop
+	case forgetful:
+		return fault == conformance.FaultPause || fault == conformance.FaultCut
+	default:
+		return false
+	}
+}
+
+// elects ends the outage by itself, as servers do that are left.
+func (b *fragileBackend) elects() {
+	timer := time.NewTimer(electionTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-b.over:
+		return
+	}
+	b.mu.Lock()
+	inner, short := b.inner, slices.Clone(b.short)
+	b.mu.Unlock()
+	if b.manner == hasting {
+		for _, id := range short {
+			_ = inner.CloseSession(context.Background(), id) // the case sees whether it is gone
+		}
+	}
+	b.mend()
+	for b.manner == clinging {
+		_, _ = inner.RenewSessions(context.Background(), short) // the case sees whether they are there
+		select {
+		case <-time.After(electionTime):
+		case <-b.over:
+			return
+		}
+	}
 }
 
 func (b *fragileBackend) inflict(ctx context.Context, fault conformance.Fault) error {
@@ -94,34 +171,24 @@ func (b *fragileBackend) inflict(ctx context.Context, fault conformance.Fault) e
 		return nil
 	}
 	if fault == conformance.FaultWipe {
-		if b.manner == secretive {
+		if b.manner == secretive || b.manner == restoring && b.fault != "" {
 			return nil
 		}
-		fresh, err := openMemory(ctx, b.namespace)
-		if err != nil {
-			return err
-		}
-		old := b.inner
-		b.inner = fresh
-		close(b.outage)
-		b.outage = make(chan struct{})
-		return old.Close()
+		return b.losesLocked(ctx)
 	}
-	if b.manner == lossy && fault == conformance.FaultStop {
-		fresh, err := openMemory(ctx, b.namespace)
-		if err != nil {
+	if b.manner.loses(fault) {
+		if err := b.losesLocked(ctx); err != nil {
 			return err
 		}
-		if err := b.inner.Close(); err != nil {
-			return err
-		}
-		b.inner = fresh
 	}
 	b.fault = fault
 	b.up = make(chan struct{})
 	if fault != conformance.FaultPause {
 		close(b.outage)
 		b.outage = make(chan struct{})
+	}
+	if fault == conformance.FaultLeader {
+		b.working.Go(b.elects)
 	}
 	return nil
 }
@@ -159,15 +226,21 @@ func (b *fragileBackend) Info() ports.Info {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	info := b.inner.Info()
-	info.Capabilities.Durable = true // what is in the store outlasts its outages
+	info.Capabilities.Durable = b.manner != forgetful && b.manner != shameless // what is in the store outlasts its outages
+	info.Capabilities.Replicated = true
 	return info
 }
 
 func (b *fragileBackend) Close() error {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.shut = true
-	return b.inner.Close()
+	if !b.shut {
+		b.shut = true
+		close(b.over)
+	}
+	inner := b.inner
+	b.mu.Unlock()
+	b.working.Wait()
+	return inner.Close()
 }
 
 func (b *fragileBackend) Health(ctx context.Context) error {
@@ -182,6 +255,11 @@ func (b *fragileBackend) OpenSession(ctx context.Context, spec ports.SessionSpec
 	inner, err := b.store(ctx)
 	if err != nil {
 		return ports.Session{}, err
+	}
+	if spec.TTL < time.Minute {
+		b.mu.Lock()
+		b.short = append(b.short, spec.ID)
+		b.mu.Unlock()
 	}
 	return inner.OpenSession(ctx, spec)
 }
@@ -239,8 +317,8 @@ func (b *fragileBackend) Watch(ctx context.Context, req ports.WatchRequest) (por
 	return &fragileWatcher{Watcher: w, backend: b, outage: outage}, nil
 }
 
-// fragileWatcher ends with ErrUnavailable when an outage begins; the gappy one waits for its
-// end and goes on from there.
+// fragileWatcher ends with ErrUnavailable when an outage begins, and says nothing while the store
+// hangs; the gappy one waits for the outage's end and goes on from there, the ticking one goes on.
 type fragileWatcher struct {
 	ports.Watcher
 
@@ -252,7 +330,7 @@ type fragileWatcher struct {
 func (w *fragileWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if w.backend.manner != gappy {
+	if w.backend.manner != gappy && w.backend.manner != ticking {
 		stop := make(chan struct{})
 		var watching sync.WaitGroup
 		defer watching.Wait()
@@ -267,6 +345,19 @@ func (w *fragileWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 	}
 	for {
 		ev, err := w.Watcher.Next(inner)
+		if w.backend.manner == ticking {
+			return ev, err
+		}
+		if err == nil {
+			w.backend.mu.Lock()
+			up := w.backend.up
+			w.backend.mu.Unlock()
+			select {
+			case <-up:
+			case <-inner.Done():
+				err = inner.Err()
+			}
+		}
 		select {
 		case <-w.outage:
 			if w.backend.manner != gappy {
@@ -275,8 +366,51 @@ func (w *fragileWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
 			w.gap = true
 		default:
 		}
-		if err != nil || !w.gap || ev.Record == nil && ev.Tombstone == nil {
-			return ev, err
+		if err != nil {
+			return ports.WatchEvent{}, err
 		}
+		if !w.gap || ev.Record == nil && ev.Tombstone == nil {
+			return ev, nil
+		}
+	}
+}
+
+// timeless is a store that has one and the same epoch each time that it begins anew.
+type timeless struct{ ports.Backend }
+
+func (b timeless) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	results, err := b.Backend.Apply(ctx, muts)
+	for _, res := range results {
+		inOneEpoch(res.Record, res.Tombstone)
+	}
+	return results, err
+}
+
+func (b timeless) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
+	found, err := b.Backend.Get(ctx, keys)
+	for _, f := range found {
+		inOneEpoch(f.Record, f.Tombstone)
+	}
+	return found, err
+}
+
+func (b timeless) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	req.Cursor = core.Revision{} // all of it each time
+	w, err := b.Backend.Watch(ctx, req)
+	return &stream{Watcher: w, do: func(ev ports.WatchEvent) []ports.WatchEvent {
+		inOneEpoch(ev.Record, ev.Tombstone)
+		if !ev.Cursor.IsZero() {
+			ev.Cursor.Epoch = "the-same"
+		}
+		return []ports.WatchEvent{ev}
+	}}, err
+}
+
+func inOneEpoch(rec *ports.Record, tomb *ports.Tombstone) {
+	if rec != nil {
+		rec.Revision.Epoch = "the-same"
+	}
+	if tomb != nil {
+		tomb.Revision.Epoch = "the-same"
 	}
 }

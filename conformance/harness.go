@@ -43,7 +43,7 @@ const (
 	FaultStop  Fault = "stop"  // the store's servers are gone
 	FaultPause Fault = "pause" // the store's servers hang: connections stay, no answers
 	FaultCut   Fault = "cut"   // the network between backend and store drops everything
-	FaultWipe  Fault = "wipe"  // the store loses all data and serves again at once, empty
+	FaultWipe  Fault = "wipe"  // the store, which may be stopped, loses all data and serves again at once, empty
 	// FaultLeader takes the leader from a store with the capability Replicated, while its other
 	// servers stay; mending brings that server back. Of any other store it is FaultStop.
 	FaultLeader Fault = "leader"
@@ -56,6 +56,9 @@ const (
 type Vandal interface {
 	// Corrupt replaces the stored document of a record by bytes that are no record.
 	Corrupt(ctx context.Context, namespace string, k core.Key) error
+	// NewerFormat turns the stored document of a record into one of a format that the backend
+	// does not know yet, with its fields as they are.
+	NewerFormat(ctx context.Context, namespace string, k core.Key) error
 	// AddField adds a field to the JSON document of a record, beside those of the backend.
 	AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error
 	// Field reads such a field; nil when the document does not have it.

@@ -64,6 +64,10 @@ type withoutDocuments struct{}
 
 func (withoutDocuments) Corrupt(context.Context, string, core.Key) error { return ports.ErrUnsupported }
 
+func (withoutDocuments) NewerFormat(context.Context, string, core.Key) error {
+	return ports.ErrUnsupported
+}
+
 func (withoutDocuments) AddField(context.Context, string, core.Key, string, json.RawMessage) error {
 	return ports.ErrUnsupported
 }
@@ -75,7 +79,7 @@ func (withoutDocuments) Field(context.Context, string, core.Key, string) (json.R
 // A store of documents passes the cases that write into it.
 func TestDamagedDocuments(t *testing.T) {
 	t.Parallel()
-	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), newDocuments(none), nil)
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/newer-format", "damage/unknown-fields"), newDocuments(none), nil)
 	for _, r := range report.Results {
 		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s", r.ID, strings.Join(r.Failures, "\n"))
 	}
@@ -88,8 +92,8 @@ func TestAbsentDocumentsAreNotBelieved(t *testing.T) {
 		conformance.Harness
 		conformance.Vandal
 	}{broken(func(b ports.Backend) ports.Backend { return claiming{b} }), withoutDocuments{}}
-	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/unknown-fields"), harness, nil)
-	assert.Equal(t, 2, report.Failed)
+	report := conformance.Run(t.Context(), only(t, "damage/corrupt-record", "damage/newer-format", "damage/unknown-fields"), harness, nil)
+	assert.Equal(t, 3, report.Failed)
 }
 
 // claiming says that several hosts can share it.
@@ -293,6 +297,12 @@ func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 		{"does not look at contexts", deaf, []string{"faults/pause"}},
 		{"keeps quiet about a wipe", secretive, []string{"faults/wipe"}},
 		{"goes on with a gap", gappy, []string{"outage/writes-cut", "outage/two-ttls-cut"}},
+		{"proves by its own clock", ticking, []string{"faults/stop", "faults/pause", "faults/cut"}},
+		{"loses all by hanging", forgetful, []string{"faults/pause", "faults/cut", "outage/writes-pause", "outage/two-ttls-cut"}},
+		{"loses all and keeps the epoch", shameless, []string{"faults/stop"}},
+		{"ends sessions with the leader", hasting, []string{"outage/expiry-leader"}},
+		{"keeps sessions after a change of the leader", clinging, []string{"outage/expiry-leader"}},
+		{"brings back what was lost", restoring, []string{"outage/two-ttls-wipe"}},
 		{"loses what it said would last", lossy, []string{"faults/stop", "outage/writes-stop", "outage/two-ttls-stop"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -37,6 +37,12 @@ func (v vandal) Corrupt(ctx context.Context, namespace string, k core.Key) error
 	return v.documents.Write(ctx, namespace, k, []byte("\x00 no record"))
 }
 
+// NewerFormat implements conformance.Vandal. The format is the number of the field "v", as in the
+// documents of package backendkit.
+func (v vandal) NewerFormat(ctx context.Context, namespace string, k core.Key) error {
+	return v.AddField(ctx, namespace, k, "v", json.RawMessage("999"))
+}
+
 // AddField implements conformance.Vandal.
 func (v vandal) AddField(ctx context.Context, namespace string, k core.Key, field string, value json.RawMessage) error {
 	all, err := v.fields(ctx, namespace, k)

@@ -53,6 +53,9 @@ var errNoDocuments = fmt.Errorf("the store keeps no documents: %w", ports.ErrUns
 // Corrupt implements conformance.Vandal.
 func (NoDocuments) Corrupt(context.Context, string, core.Key) error { return errNoDocuments }
 
+// NewerFormat implements conformance.Vandal.
+func (NoDocuments) NewerFormat(context.Context, string, core.Key) error { return errNoDocuments }
+
 // AddField implements conformance.Vandal.
 func (NoDocuments) AddField(context.Context, string, core.Key, string, json.RawMessage) error {
 	return errNoDocuments

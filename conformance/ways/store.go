@@ -80,7 +80,10 @@ func (l *launchedStore) Inflict(ctx context.Context, f conformance.Fault) error 
 		if err := os.WriteFile(l.down, nil, 0o600); err != nil {
 			return err
 		}
-	case conformance.FaultWipe:
+	case conformance.FaultWipe: // of a store that is down, too
+		if err := l.rise(); err != nil {
+			return err
+		}
 	}
 	before := make(map[*pluginhost.Host]int)
 	for _, host := range hosts {
@@ -95,10 +98,18 @@ func (l *launchedStore) Inflict(ctx context.Context, f conformance.Fault) error 
 // Mend implements conformance.Faults: it wakes whoever was stopped, and lets the supervisor
 // replace those that were killed.
 func (l *launchedStore) Mend(context.Context) error {
-	if err := os.Remove(l.down); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := l.rise(); err != nil {
 		return err
 	}
 	return each(l.living(), wake)
+}
+
+// rise lets the processes start that shall be down.
+func (l *launchedStore) rise() error {
+	if err := os.Remove(l.down); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // each does something to the process of each host; one that has just ended is none.

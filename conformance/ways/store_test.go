@@ -91,6 +91,8 @@ func TestDocumentsAreDamaged(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, value)
 	}
+	require.NoError(t, vandal.NewerFormat(t.Context(), "prism", k))
+	assert.JSONEq(t, `{"v":999,"colour":"blue"}`, string(d[k]))
 	require.NoError(t, vandal.Corrupt(t.Context(), "prism", k))
 	assert.False(t, json.Valid(d[k]))
 	_, err := vandal.Field(t.Context(), "prism", k, "colour")

@@ -55,6 +55,7 @@ func TestMeansAreJoinedInAnyOrder(t *testing.T) {
 
 func TestNoDocumentsSaysSo(t *testing.T) {
 	require.ErrorIs(t, ways.NoDocuments{}.Corrupt(t.Context(), "", core.Key{}), ports.ErrUnsupported)
+	require.ErrorIs(t, ways.NoDocuments{}.NewerFormat(t.Context(), "", core.Key{}), ports.ErrUnsupported)
 	require.ErrorIs(t, ways.NoDocuments{}.AddField(t.Context(), "", core.Key{}, "f", nil), ports.ErrUnsupported)
 	_, err := ways.NoDocuments{}.Field(t.Context(), "", core.Key{}, "f")
 	require.ErrorIs(t, err, ports.ErrUnsupported)

@@ -4,6 +4,7 @@ package redis_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -80,8 +81,20 @@ func (d documents) Read(ctx context.Context, namespace string, k core.Key) ([]by
 	return client.HGet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID).Bytes()
 }
 
+// write replaces a document as the scripts do, with an entry of the log.
+var write = goredis.NewScript(`
+local epoch, replid = unpack(redis.call('HMGET', KEYS[1] .. 'meta', 'epoch', 'replid'))
+local revision = redis.call('HINCRBY', KEYS[1] .. 'meta', 'revision', 1)
+local doc = ARGV[2]:gsub('"revision":%d+', '"revision":' .. revision, 1)
+redis.call('HSET', KEYS[1] .. 'records', ARGV[1], doc)
+redis.call('XADD', KEYS[1] .. 'log:' .. epoch, revision .. '-0', 'key', ARGV[1], 'server', replid:sub(1, 8), 'record', doc)`)
+
 func (d documents) Write(ctx context.Context, namespace string, k core.Key, document []byte) error {
 	client := goredis.NewClient(&goredis.Options{Addr: d.store.Addresses()[0]})
 	defer func() { _ = client.Close() }()
-	return client.HSet(ctx, "{prism:"+namespace+"}:records", k.Service+"/"+k.ID, document).Err()
+	err := write.Run(ctx, client, []string{"{prism:" + namespace + "}:"}, k.Service+"/"+k.ID, document).Err()
+	if errors.Is(err, goredis.Nil) { // the script answers with nothing
+		err = nil
+	}
+	return err
 }
