@@ -142,6 +142,19 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
 		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
+		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
+		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
+		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
+			return &impatient{Backend: b, renewals: true, ends: make(map[ports.SessionID]time.Time)}
+		}), []string{"expiry/open-until-then"}},
+		{"Puts are refused before their session ends", broken(func(b ports.Backend) ports.Backend {
+			return &impatient{Backend: b, puts: true, ends: make(map[ports.SessionID]time.Time)}
+		}), []string{"expiry/open-until-then", "expiry/racing-put"}},
+		{"a Put that comes too late stays", broken(applying(harbouring)), []string{"expiry/racing-put", "expiry/ended-never-again"}},
+		{"large sessions do not end", broken(newCrowded), []string{"session/close-large", "expiry/large-session"}},
+		{"grants far more than asked", broken(func(b ports.Backend) ports.Backend { return asking{b, generousTTL} }), []string{"session/open-grants"}},
+		{"a TTL below a second is taken for one", broken(func(b ports.Backend) ports.Backend { return asking{b, roundedTTL} }), []string{"session/open-invalid"}},
+		{"an id that is too long is cut", broken(func(b ports.Backend) ports.Backend { return asking{b, shortenedID} }), []string{"session/open-invalid"}},
 		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a record that becomes corrupt ends the stream", newDocuments(brittle), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record", "damage/newer-format"}},
