@@ -135,7 +135,10 @@ func openUntilThen(s *scene) {
 			return
 		}
 		answer := func(what string, at float64, ask func(b ports.Backend, id ports.SessionID) (bool, error)) (open bool) {
-			time.Sleep(time.Until(since.Add(time.Duration(at * float64(sess.TTL)))))
+			select {
+			case <-time.After(time.Until(since.Add(time.Duration(at * float64(sess.TTL))))):
+			case <-s.ctx.Done():
+			}
 			before := time.Now()
 			gone, err := ask(asked, sess.ID)
 			took := time.Since(since)

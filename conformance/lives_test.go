@@ -44,7 +44,7 @@ func newShared(t *testing.T, k keeping, unattended bool) *shared {
 		for _, store := range h.stores {
 			close(store.end)
 			store.keeper.Wait()
-			assert.NoError(t, store.Backend.Close())
+			assert.NoError(t, store.Close())
 		}
 	})
 	return h
@@ -99,7 +99,7 @@ func (s *sharedStore) keep() {
 			}
 		}
 		s.mu.Unlock()
-		_, _ = s.Backend.RenewSessions(context.Background(), ids) // who is gone is gone
+		_, _ = s.RenewSessions(context.Background(), ids) // who is gone is gone
 	}
 }
 
@@ -234,7 +234,7 @@ func newCrowded(b ports.Backend) ports.Backend {
 			case <-c.end:
 				return
 			}
-			_, _ = c.Backend.RenewSessions(context.Background(), c.large()) // who is gone is gone
+			_, _ = c.RenewSessions(context.Background(), c.large()) // who is gone is gone
 		}
 	})
 	return c
