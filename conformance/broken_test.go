@@ -73,10 +73,10 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
 		{"expires early", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
-		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening", "expiry/distribution"}},
+		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening", "expiry/distribution", "expiry/open-until-then", "expiry/racing-put", "expiry/large-session"}},
 		{"never expires", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(time.Duration) time.Duration { return time.Hour }}
-		}), []string{"expiry/in-time", "expiry/racing-put", "expiry/distribution"}},
+		}), []string{"expiry/in-time", "expiry/racing-put", "expiry/distribution", "expiry/large-session"}},
 		{"an expiry looks like a deregistration", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
 			if ev.Kind == ports.WatchDelete {
 				ev.Tombstone.Cause = core.CauseDeregistered
@@ -147,6 +147,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
 			return &impatient{Backend: b, renewals: true, ends: make(map[ports.SessionID]time.Time)}
 		}), []string{"expiry/open-until-then"}},
+		{"reads fail now and then", broken(func(b ports.Backend) ports.Backend { return &blinking{Backend: b} }), []string{"expiry/not-early"}},
 		{"Puts are refused before their session ends", broken(func(b ports.Backend) ports.Backend {
 			return &impatient{Backend: b, puts: true, ends: make(map[ports.SessionID]time.Time)}
 		}), []string{"expiry/open-until-then", "expiry/racing-put"}},

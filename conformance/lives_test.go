@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -192,6 +193,20 @@ func (b *impatient) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.M
 		return []ports.MutationResult{{Err: fmt.Errorf("it is late: %w", ports.ErrSessionGone)}}, nil
 	}
 	return b.Backend.Apply(ctx, muts)
+}
+
+// blinking cannot tell, every fifth time it is asked, whether a record is still there.
+type blinking struct {
+	ports.Backend
+
+	asked atomic.Int64
+}
+
+func (b *blinking) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
+	if b.asked.Add(1)%5 == 0 {
+		return nil, fmt.Errorf("not now: %w", ports.ErrUnavailable)
+	}
+	return b.Backend.Get(ctx, keys)
 }
 
 // harbouring takes a Put that comes too late under a session of its own.
