@@ -78,7 +78,7 @@ func (s *scene) unlessTooBusy(try func() (judged bool)) {
 		}
 		s.Logf("the machine was too busy to tell")
 	}
-	s.Fatalf("the machine, or the store, is too busy for this case: sessions of %s ran out before they could be used", s.shortTTL())
+	s.Fatalf("the machine, or the store, is too busy for this case: sessions ran out before they could be used")
 }
 
 func (s *scene) renew(b ports.Backend, id ports.SessionID) (gone bool) {
@@ -159,18 +159,14 @@ func (s *scene) expiryLimit(ttl time.Duration) time.Duration {
 // time, and fails when that takes longer than any backend may.
 func (s *scene) lapsed(st *stream, rec *ports.Record, renewed time.Time, ttl time.Duration) {
 	s.Helper()
-	s.removed(st, rec, renewed, s.expiryLimit(ttl), fmt.Sprintf("TTL %s, MaxExpiryDelay %s, and %s", ttl, s.info.Limits.MaxExpiryDelay, graceAfterExpiry))
-}
-
-// removed reads the stream until it has removed a record, within a limit that is made of parts.
-func (s *scene) removed(st *stream, rec *ports.Record, since time.Time, limit time.Duration, parts string) {
-	s.Helper()
-	ctx, cancel := context.WithDeadline(s.ctx, since.Add(limit))
+	limit := s.expiryLimit(ttl)
+	ctx, cancel := context.WithDeadline(s.ctx, renewed.Add(limit))
 	defer cancel()
 	for st.deleted[rec.Key] == nil {
 		ev, err := st.watcher.Next(ctx)
 		if ctx.Err() != nil {
-			s.must(false, fmt.Sprintf("%s goes within %s (%s)", rec.Key, limit, parts), "it is still there", st.events)
+			s.must(false, fmt.Sprintf("%s goes within %s (TTL %s, MaxExpiryDelay %s, and %s)",
+				rec.Key, limit, ttl, s.info.Limits.MaxExpiryDelay, graceAfterExpiry), "it is still there", st.events)
 		}
 		s.must(err == nil, "the stream goes on", err, st.events)
 		st.take(ev)
