@@ -147,7 +147,7 @@ var expiryCases = []scenario{
 	},
 	{
 		id:          "expiry/large-session",
-		requirement: `A session of 1,000 records ends as a small one does: never before its granted TTL, and the last record goes at most MaxExpiryDelay after it (a test fails 5 s, and twice the time that it took to write all of them, beyond), with the cause "expired".`,
+		requirement: `A session of 1,000 records ends as a small one does: never before its granted TTL, and the last record goes at most MaxExpiryDelay after it (a test fails 5 s, and four times the time that it took to write all of them, beyond), with the cause "expired".`,
 		run:         largeExpiry,
 	},
 	{
