@@ -82,7 +82,7 @@ var rooms = []room{
 	{path: "plugins/nats/cmd/prism-backend-nats", uses: []string{"adapters/pluginrpc", "plugins/nats"}},
 	{
 		path: "plugins/consul", uses: []string{"core", "ports", "adapters/backendkit", "adapters/pluginrpc"},
-		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "adapters/pluginhost", "tools/stores"},
+		inTests: []string{"conformance", "conformance/backendtest", "conformance/ways", "tools/stores"},
 	},
 	{path: "plugins/consul/cmd/prism-backend-consul", uses: []string{"adapters/pluginrpc", "plugins/consul"}},
 	{

@@ -73,10 +73,10 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
 		{"expires early", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
-		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening", "expiry/distribution"}},
+		}), []string{"expiry/not-early", "expiry/not-early-after-renewal", "expiry/not-early-after-reopening", "expiry/distribution", "expiry/open-until-then", "expiry/racing-put", "expiry/large-session"}},
 		{"never expires", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(time.Duration) time.Duration { return time.Hour }}
-		}), []string{"expiry/in-time", "expiry/racing-put", "expiry/distribution"}},
+		}), []string{"expiry/in-time", "expiry/racing-put", "expiry/distribution", "expiry/large-session"}},
 		{"an expiry looks like a deregistration", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
 			if ev.Kind == ports.WatchDelete {
 				ev.Tombstone.Cause = core.CauseDeregistered
@@ -142,6 +142,20 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
 		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
+		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
+		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
+		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
+			return &impatient{Backend: b, renewals: true, ends: make(map[ports.SessionID]time.Time)}
+		}), []string{"expiry/open-until-then"}},
+		{"reads fail now and then", broken(func(b ports.Backend) ports.Backend { return &blinking{Backend: b} }), []string{"expiry/not-early"}},
+		{"Puts are refused before their session ends", broken(func(b ports.Backend) ports.Backend {
+			return &impatient{Backend: b, puts: true, ends: make(map[ports.SessionID]time.Time)}
+		}), []string{"expiry/open-until-then", "expiry/racing-put"}},
+		{"a Put that comes too late stays", broken(applying(harbouring)), []string{"expiry/racing-put", "expiry/ended-never-again"}},
+		{"large sessions do not end", broken(newCrowded), []string{"session/close-large", "expiry/large-session"}},
+		{"grants far more than asked", broken(func(b ports.Backend) ports.Backend { return asking{b, generousTTL} }), []string{"session/open-grants"}},
+		{"a TTL below a second is taken for one", broken(func(b ports.Backend) ports.Backend { return asking{b, roundedTTL} }), []string{"session/open-invalid"}},
+		{"an id that is too long is cut", broken(func(b ports.Backend) ports.Backend { return asking{b, shortenedID} }), []string{"session/open-invalid"}},
 		{"a corrupt record ends the stream", newDocuments(fussy), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a record that becomes corrupt ends the stream", newDocuments(brittle), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record", "damage/newer-format"}},

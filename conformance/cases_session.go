@@ -5,6 +5,7 @@ package conformance
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,15 +39,18 @@ var infoCases = []scenario{
 var sessionCases = []scenario{
 	{
 		id:          "session/open-grants",
-		requirement: "OpenSession grants spec.TTL or more, and MinSessionTTL and above as asked.",
+		requirement: "OpenSession grants spec.TTL or more: MinSessionTTL, and whole seconds above it, as asked, parts of a second at most rounded up, and what is shorter at most as MinSessionTTL.",
 		run: func(s *scene) {
 			least := max(time.Second, s.info.Limits.MinSessionTTL)
 			for _, ttl := range []time.Duration{time.Second, least, 15 * time.Second, 7500 * time.Millisecond, time.Hour} {
+				most := max(ttl, least)
+				if part := ttl % time.Second; ttl > least && part > 0 {
+					most += time.Second - part
+				}
 				id := newSessionID()
 				sess, err := s.host.OpenSession(s.ctx, sessionSpec(id, ttl))
 				s.must(err == nil, "a session of "+ttl.String()+" is opened", err)
-				s.check(sess.ID == id && sess.TTL >= ttl, fmt.Sprintf("session %s with at least %s", id, ttl), sess)
-				s.check(ttl != least || sess.TTL == ttl, "the shortest TTL that is granted as asked, "+ttl.String(), sess)
+				s.check(sess.ID == id && sess.TTL >= ttl && sess.TTL <= most, fmt.Sprintf("session %s of %s to %s", id, ttl, most), sess)
 				s.must(s.host.CloseSession(s.ctx, id) == nil, "the session closes", nil)
 			}
 		},
@@ -56,11 +60,19 @@ var sessionCases = []scenario{
 		requirement: "A session has a TTL of 1 s or more and an id of 1–128 of a-z A-Z 0-9 . _ -: else ErrInvalid.",
 		run: func(s *scene) {
 			for _, spec := range []ports.SessionSpec{
-				sessionSpec(newSessionID(), 0), sessionSpec(newSessionID(), -time.Second), sessionSpec("", longTTL),
-				sessionSpec("a/b", longTTL), sessionSpec("-a", longTTL), sessionSpec("a b", longTTL),
+				sessionSpec(newSessionID(), 0), sessionSpec(newSessionID(), -time.Second), sessionSpec(newSessionID(), time.Second-time.Millisecond),
+				sessionSpec("", longTTL), sessionSpec("a/b", longTTL), sessionSpec("-a", longTTL), sessionSpec("a b", longTTL),
+				sessionSpec(ports.SessionID(strings.Repeat("s", core.MaxName+1)), longTTL),
 			} {
 				_, err := s.host.OpenSession(s.ctx, spec)
 				s.mustBe(err, ports.ErrInvalid, fmt.Sprintf("a session %q of %s", spec.ID, spec.TTL))
+			}
+			for _, id := range []ports.SessionID{"s", ports.SessionID(strings.Repeat("s", core.MaxName))} {
+				_, err := s.host.OpenSession(s.ctx, sessionSpec(id, longTTL))
+				s.must(err == nil, fmt.Sprintf("a session with an id of %d bytes is opened", len(id)), err)
+				rec := s.create(s.host, record(key(strings.Repeat("n", core.MaxName), string(id)), id))
+				s.must(s.host.CloseSession(s.ctx, id) == nil, "the session closes", nil)
+				s.allGone(s.host, []*ports.Record{rec}, core.CauseDeregistered)
 			}
 		},
 	},
@@ -184,6 +196,26 @@ var sessionCases = []scenario{
 				for i, found := range s.get(s.second(), keysOf(muts)...) {
 					s.must(found.Record == nil, muts[i].Key().String()+" is gone", found)
 				}
+			}
+		},
+	},
+	{
+		id:          "session/close-large",
+		requirement: `CloseSession of a session of 1,000 records is as complete as any: when it returns nil they are gone, each with the cause "deregistered".`,
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			recs := s.doneAll(s.host, largeSession(sess.ID))
+			st := s.follow(s.second())
+			began := time.Now()
+			err := s.host.CloseSession(s.ctx, sess.ID)
+			s.must(err == nil, "the session closes", err)
+			s.Logf("%d records closed in %s", len(recs), time.Since(began).Round(time.Millisecond))
+			listed := s.list(s.second()).records
+			s.must(len(listed) == 0, "no record in a list", len(listed))
+			s.allGone(s.second(), recs, core.CauseDeregistered)
+			st.fence(s.host)
+			for _, rec := range recs {
+				s.ended(st.deleted[rec.Key], rec, core.CauseDeregistered)
 			}
 		},
 	},

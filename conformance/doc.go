@@ -15,8 +15,9 @@
 //
 // Package conformance/ways has harnesses that run a backend over the wire and as the launched
 // binary. A harness that can also break its store implements Faults, one that can write into it
-// past the backend Vandal; without them, the cases that need them are reported as not run. Run
-// does the same outside of tests, for programs that print a report.
+// past the backend Vandal; without them, the cases that need them are reported as not run. A
+// backend that is a process may be Mortal. Run does the same outside of tests, for programs that
+// print a report.
 //
 // What cases choose at random comes from a seed, which failures name: EnvSeed (in tests) or
 // WithSeed repeats the choices. What the moment chooses, as who is faster, they do not.

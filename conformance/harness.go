@@ -35,6 +35,14 @@ type Faults interface {
 	Mend(ctx context.Context) error
 }
 
+// Mortal is what a ports.Backend that a Harness opened implements where it is a process of its
+// own. The other backends are closed where one shall be gone, which gives them time to leave in order.
+type Mortal interface {
+	// Kill ends the process without a warning, as a crash does. Close comes next, and frees what
+	// is left here; what it says of the dead process counts for nothing.
+	Kill() error
+}
+
 // Fault is a way to break a store.
 type Fault string
 

@@ -42,7 +42,8 @@ type Backend interface {
 // that is not renewed within its granted TTL ends, never before that time by the store's own
 // clock and at most Info.Limits.MaxExpiryDelay after it; its records then go, with the cause
 // "expired". Wall clocks of hosts are never compared. A change of the store's leader may grant
-// one more TTL. A tombstone that the end of a session leaves has no Actor and no Reason.
+// one more TTL, and so may, without the capability ExpiryUnattended, the first process to open the
+// store after a time without any. A tombstone that the end of a session leaves has no Actor and no Reason.
 type Sessions interface {
 	// OpenSession opens a session under an id that the caller chose at random. It grants
 	// spec.TTL or more. Opening an id that is open succeeds, renews it and answers with what is

@@ -35,7 +35,8 @@ type Capabilities struct {
 type Limits struct {
 	// MaxExpiryDelay is the target for how long after its TTL an ended session's records go.
 	MaxExpiryDelay time.Duration
-	// MinSessionTTL is the shortest TTL that is granted as asked.
+	// MinSessionTTL is the shortest TTL that is granted as asked. Above it whole seconds are; a
+	// part of a second may be rounded up.
 	MinSessionTTL time.Duration
 }
 

@@ -4,6 +4,7 @@ package ways
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -40,7 +41,19 @@ func (l *launched) Open(ctx context.Context, namespace string) (ports.Backend, e
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.hosts = append(l.hosts, host)
-	return host, nil
+	return mortal{host}, nil
+}
+
+// mortal is a host whose process can be killed.
+type mortal struct{ *pluginhost.Host }
+
+// Kill implements conformance.Mortal.
+func (m mortal) Kill() error {
+	pid := m.Status().PID
+	if pid == 0 {
+		return fmt.Errorf("the plugin has no process now: %w", ports.ErrUnavailable)
+	}
+	return kill(pid)
 }
 
 // living are the hosts that have a process.

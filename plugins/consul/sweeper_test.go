@@ -5,7 +5,6 @@ package consul_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -18,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/marketprism/prism/adapters/pluginhost"
+	"github.com/marketprism/prism/conformance"
 	"github.com/marketprism/prism/conformance/ways"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/plugins/consul"
@@ -94,9 +93,9 @@ func TestTheDeathOfASweeperDelaysNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, res[0].Gone)
 
-	host, ok := first.(*pluginhost.Host)
+	mortal, ok := first.(conformance.Mortal)
 	require.True(t, ok)
-	require.NoError(t, kill(host.Status().PID))
+	require.NoError(t, mortal.Kill())
 	gone := follow(t, second, ports.WatchRequest{Follow: true}, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchDelete })
 	took := time.Since(renewed)
 	assert.GreaterOrEqual(t, took, ttl, "never early")
@@ -252,5 +251,3 @@ func TestWhatConsulDoes(t *testing.T) {
 	_, _, _, err = c.Txn().Txn(large, nil)
 	require.ErrorContains(t, err, "too many operations")
 }
-
-var errNoProcess = errors.New("the plugin has no process")
