@@ -180,7 +180,7 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 		case err != nil && !passes(err):
 			return "", fmt.Errorf("watch: %w", err)
 		case err != nil && time.Since(w.heard) >= patience:
-			return "", fmt.Errorf("watch: consul at %s has not answered for %s: %w", w.b.way.where(), patience, ports.ErrUnavailable)
+			return "", fmt.Errorf("watch: consul at %s has not answered for %s; look at %s: %w", w.b.way.where(), patience, backendkit.OptionField("url"), ports.ErrUnavailable)
 		case err != nil:
 			pause(ctx, retryEvery) // What was sent is known, and not sent again.
 			continue
