@@ -8,6 +8,7 @@
 //   - sessions.go and ending.go: who is alive, and what goes with who is not; sweeper.go,
 //     seats.go and deadlines.go: which process watches over that; tidy.go: what is forgotten;
 //   - watch.go, state.go and compare.go: blocking queries, which give states, made into changes;
+//     setback.go: states that are of an earlier time;
 //   - import.go: what others registered.
 //
 // README.md shows the records as Consul's own tools do.

@@ -97,7 +97,7 @@ func (b *Backend) newEpoch(ctx context.Context, index uint64) (epoch, error) {
 	}
 	e := readEpoch(pairs[0])
 	if e.id == "" {
-		return epoch{}, fmt.Errorf("consul keeps no epoch under %q: it vanished as it was written: %w", b.keys.epoch(), ports.ErrUnavailable)
+		return epoch{}, b.failing(fmt.Sprintf("keeps no epoch under %q: it vanished as it was written", b.keys.epoch()))
 	}
 	b.epochs.see(e)
 	return e, nil

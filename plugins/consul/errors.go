@@ -65,11 +65,16 @@ func (b *Backend) refusal(se *statusError) error {
 	case strings.Contains(text, "No cluster leader"):
 		return b.leaderless()
 	case se.code >= 500, se.code == http.StatusTooManyRequests:
-		return fmt.Errorf("consul at %s cannot serve now (%s): %w", b.way.where(), text, ports.ErrUnavailable)
+		return b.failing(fmt.Sprintf("cannot serve now (%s)", text))
 	default:
 		return fmt.Errorf("what answers at %s is not Consul, or refuses to be asked (status %d, %s); look at %s: %w",
 			b.way.where(), se.code, text, backendkit.OptionField("url"), ports.ErrUnavailable)
 	}
+}
+
+// failing is a Consul that answers and does not do what it should, for a reason of its own.
+func (b *Backend) failing(how string) error {
+	return fmt.Errorf("consul at %s (%s) %s; look at what its servers log: %w", b.way.where(), backendkit.OptionField("url"), how, ports.ErrUnavailable)
 }
 
 // leaderless says why a Consul that answers can do nothing.

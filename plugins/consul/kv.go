@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 
+	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -148,14 +149,14 @@ func (b *Backend) broken(errs api.TxnErrors) error {
 		case isDenial(e):
 			return b.denied(e.What)
 		case isTooOld(e):
-			return fmt.Errorf("consul at %s is too old (%s); use 1.15 or later: %w", b.way.where(), e.What, ports.ErrUnsupported)
+			return fmt.Errorf("consul at %s (%s) is too old (%s); use 1.15 or later: %w", b.way.where(), backendkit.OptionField("url"), e.What, ports.ErrUnsupported)
 		}
 	}
 	what := "no reason given"
 	if len(errs) > 0 {
 		what = errs[0].What
 	}
-	return fmt.Errorf("consul at %s refused a transaction (%s): %w", b.way.where(), oneLine(what), ports.ErrUnavailable)
+	return b.failing(fmt.Sprintf("refused a transaction (%s)", oneLine(what)))
 }
 
 // op is one operation on a key.

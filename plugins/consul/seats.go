@@ -6,7 +6,9 @@ package consul
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -33,14 +35,17 @@ func newSeats(b *Backend, stale time.Duration) *seats {
 	return &seats{b: b, id: newID(), stale: stale, held: -1}
 }
 
+// seatJSON is what stands at a seat.
+type seatJSON struct {
+	V      int    `json:"v"`
+	Holder string `json:"holder"`
+	Beats  int    `json:"beats"`
+}
+
 // keep shows that we are alive, and takes the lowest seat that is free or whose holder has not
-// moved for a while. An error leaves everything as it is: our seat then goes to another.
+// moved for a while. After an error the next call finds out what came of it.
 func (s *seats) keep(ctx context.Context, now time.Time) error {
-	keys := make([]string, seatCount)
-	for n := range keys {
-		keys[n] = s.b.keys.seat(n)
-	}
-	pairs, err := s.b.read(ctx, keys...)
+	pairs, err := s.find(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,9 +53,6 @@ func (s *seats) keep(ctx context.Context, now time.Time) error {
 		if s.seen[n].index != pair.ModifyIndex {
 			s.seen[n].index, s.seen[n].since = pair.ModifyIndex, now
 		}
-	}
-	if s.held >= 0 && pairs[s.held].ModifyIndex != s.index {
-		s.held = -1 // We were away for too long.
 	}
 	for n, pair := range pairs {
 		if n == s.held || pair.ModifyIndex == 0 || now.Sub(s.seen[n].since) >= s.stale {
@@ -60,10 +62,35 @@ func (s *seats) keep(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// find reads the seats, and which of them is ours: what we wrote may stand though its answer was
+// lost, and while we were away for long another may have taken it.
+func (s *seats) find(ctx context.Context) ([]*api.KVPair, error) {
+	keys := make([]string, seatCount)
+	for n := range keys {
+		keys[n] = s.b.keys.seat(n)
+	}
+	pairs, err := s.b.read(ctx, keys...)
+	if err != nil {
+		return nil, err
+	}
+	s.held = slices.IndexFunc(pairs, func(pair *api.KVPair) bool {
+		var j seatJSON
+		return json.Unmarshal(pair.Value, &j) == nil && j.Holder == s.id // Nothing is no JSON.
+	})
+	if s.held >= 0 {
+		s.index = pairs[s.held].ModifyIndex
+	}
+	return pairs, nil
+}
+
 // take writes our name on a seat, unless somebody else is faster, and leaves the one that we had.
 func (s *seats) take(ctx context.Context, n int, index uint64) error {
 	s.beats++
-	ops := api.TxnOps{s.b.op(api.KVCAS, s.b.keys.seat(n), fmt.Appendf(nil, `{"v":1,"holder":%q,"beats":%d}`, s.id, s.beats), index)}
+	value, err := json.Marshal(seatJSON{V: 1, Holder: s.id, Beats: s.beats})
+	if err != nil {
+		return fmt.Errorf("encode a seat: %w", err)
+	}
+	ops := api.TxnOps{s.b.op(api.KVCAS, s.b.keys.seat(n), value, index)}
 	if s.held >= 0 && s.held != n {
 		ops = append(ops, s.b.op(api.KVDeleteCAS, s.b.keys.seat(s.held), nil, s.index))
 	}
@@ -76,9 +103,9 @@ func (s *seats) take(ctx context.Context, n int, index uint64) error {
 	return nil
 }
 
-// leave frees our seat at once, for whoever comes next.
+// leave frees our seat at once, for whoever comes next. What fails goes stale.
 func (s *seats) leave(ctx context.Context) {
-	if s.held >= 0 {
-		_, _, _ = s.b.write(ctx, api.TxnOps{s.b.op(api.KVDeleteCAS, s.b.keys.seat(s.held), nil, s.index)}) // Else it goes stale.
+	if _, err := s.find(ctx); err == nil && s.held >= 0 {
+		_, _, _ = s.b.write(ctx, api.TxnOps{s.b.op(api.KVDeleteCAS, s.b.keys.seat(s.held), nil, s.index)})
 	}
 }

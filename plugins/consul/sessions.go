@@ -191,11 +191,12 @@ func (b *Backend) renewKnown(ctx context.Context, ids []ports.SessionID, results
 	for len(ids) > 0 {
 		part := ids[:min(len(ids), maxOps)]
 		rest := ids[len(part):]
-		ops, next := make(api.TxnOps, len(part)), make([]sessionDocument, len(part))
+		ops, next, tried := make(api.TxnOps, len(part)), make([]sessionDocument, len(part)), make([]uint64, len(part))
 		for i, id := range part {
 			s := b.recall(id)
 			next[i] = s.document.renewed()
 			ops[i] = b.op(api.KVCAS, b.keys.open(id), next[i].encode(), s.index)
+			tried[i] = s.index
 			if s.index == 0 { // Forgotten meanwhile. An index of 0 would make a session anew.
 				ops[i] = b.op(api.KVCheckIndex, b.keys.open(id), nil, 0) // It never holds.
 			}
@@ -215,6 +216,7 @@ func (b *Backend) renewKnown(ctx context.Context, ids []ports.SessionID, results
 		for i, id := range part {
 			switch {
 			case failed[i]:
+				b.forgetAt(id, tried[i])
 				missed = append(missed, id)
 			case len(errs) > 0:
 				again = append(again, id)
@@ -259,6 +261,7 @@ func (b *Backend) recall(id ports.SessionID) openSession {
 	return b.open[id]
 }
 
+// remember keeps the latest of what concurrent calls have read and written.
 func (b *Backend) remember(id ports.SessionID, s openSession) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -271,4 +274,14 @@ func (b *Backend) forget(id ports.SessionID) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.open, id)
+}
+
+// forgetAt forgets a session that does not stand at an index, unless something else is remembered
+// of it meanwhile. In a restored backup it stands at a lower one, which would not be remembered.
+func (b *Backend) forgetAt(id ports.SessionID, index uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.open[id].index == index {
+		delete(b.open, id)
+	}
 }

@@ -1,14 +1,11 @@
 package consul_test
 
-// sweeper_test.go: several processes on one namespace, of which some die, and a Consul that is
-// set back.
+// sweeper_test.go: several processes on one namespace, of which some die.
 
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -189,39 +186,6 @@ func TestRenewalsWakeNoWatcher(t *testing.T) {
 		bookmarks++
 	}
 	assert.LessOrEqual(t, reads.Load()-before, bookmarks+1)
-}
-
-// Consul that is set back to a backup shows an epoch of its own.
-func TestARestoredBackupIsANewEpoch(t *testing.T) {
-	t.Parallel()
-	store, c := server(t)
-	b := opened(t, consul.Options{URL: store.URL()})
-	session(t, b, "s-1", time.Hour)
-	kept := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "kept", "s-1")}})
-	backup, _, err := c.Snapshot().Save(nil)
-	require.NoError(t, err)
-	content, err := io.ReadAll(backup)
-	require.NoError(t, err)
-	require.NoError(t, backup.Close())
-	lost := apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "lost", "s-1")}})
-
-	ctx, cancel := context.WithTimeout(t.Context(), limit)
-	defer cancel()
-	w, err := b.Watch(ctx, ports.WatchRequest{Follow: true})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, w.Close()) }()
-	next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
-	require.NoError(t, c.Snapshot().Restore(nil, strings.NewReader(string(content))))
-	reset := next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchReset })
-	assert.Contains(t, reset.Reason, "set back")
-	put := next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchPut })
-	assert.Equal(t, kept.Key, put.Record.Key)
-	assert.NotEqual(t, kept.Revision.Epoch, put.Record.Revision.Epoch)
-	synced := next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
-	assert.NotEqual(t, lost.Revision.Epoch, synced.Cursor.Epoch)
-	found, err := b.Get(t.Context(), []core.Key{lost.Key})
-	require.NoError(t, err)
-	assert.Nil(t, found[0].Record)
 }
 
 // What the layout rests on: deleting what is missing succeeds, an identical value moves no

@@ -282,7 +282,7 @@ func (t *transaction) blame(e *api.TxnError, failed map[*planned]error, unshown 
 		unshown[r.change] = oneLine(e.What)
 		return
 	case r.change == nil:
-		why = fmt.Errorf("consul refused a transaction (%s): %w", oneLine(e.What), ports.ErrUnavailable)
+		why = t.b.broken(api.TxnErrors{e})
 	}
 	for _, p := range t.added {
 		concerned := r.change == p || r.change == nil && (r.session == "" || r.session == p.change.Session)

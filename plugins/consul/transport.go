@@ -4,6 +4,7 @@ package consul
 // what its HTTP answers mean.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -81,7 +82,10 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		resp, err := t.next.RoundTrip(out)
 		if err != nil {
-			t.at.CompareAndSwap(at, at+1)
+			// Whoever cancels, such as the reader that closes a watch, says nothing of the address.
+			if !errors.Is(req.Context().Err(), context.Canceled) {
+				t.at.CompareAndSwap(at, at+1)
+			}
 			op, isOp := errors.AsType[*net.OpError](err)
 			if isOp && op.Op == "dial" && try+1 < len(t.urls) && req.Context().Err() == nil {
 				continue // nothing was sent

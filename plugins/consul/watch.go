@@ -69,7 +69,8 @@ type watch struct {
 	follow   bool
 
 	at     state
-	heard  time.Time // when Consul last answered, not counting time that the reader took
+	shown  map[string]uint64 // buckets of what came with the wake-up and is not in at yet, and when it was written
+	heard  time.Time         // when Consul last answered, not counting time that the reader took
 	sent   account
 	guests guests
 }
@@ -91,7 +92,7 @@ func (w *watch) run(ctx context.Context, to *backendkit.Feed, reason string) err
 
 // snapshot sends all that stands, as of w.at or later.
 func (w *watch) snapshot(ctx context.Context, to *backendkit.Feed, reason string) error {
-	w.sent, w.guests = make(account), make(guests)
+	w.sent, w.shown, w.guests = make(account), make(map[string]uint64), make(guests)
 	if err := to.Reset(ctx, reason); err != nil {
 		return err
 	}
@@ -158,13 +159,20 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 	w.heard = time.Now()
 	for {
 		now, err := w.wait(ctx, to)
-		if err == nil {
-			if reset, err = w.follows(ctx, now); reset != "" {
-				return reset, nil
-			}
-		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case now.epoch.id != w.at.epoch.id:
+			w.at = now
+			return "the store has lost or replaced its data: a new epoch", nil
+		case !w.follows(now):
+			err = errSetBack
+		default:
 			err = w.moved(ctx, to, now)
+		}
+		if errors.Is(err, errSetBack) {
+			if err = w.anew(ctx, now.epoch); err == nil {
+				return "the store was set back to an earlier state: a new epoch", nil
+			}
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -172,7 +180,7 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 		case err != nil && !passes(err):
 			return "", fmt.Errorf("watch: %w", err)
 		case err != nil && time.Since(w.heard) >= patience:
-			return "", fmt.Errorf("watch: consul at %s has not answered for %s: %w", w.b.way.where(), patience, ports.ErrUnavailable)
+			return "", fmt.Errorf("watch: consul at %s has not answered for %s; look at %s: %w", w.b.way.where(), patience, backendkit.OptionField("url"), ports.ErrUnavailable)
 		case err != nil:
 			pause(ctx, retryEvery) // What was sent is known, and not sent again.
 			continue
@@ -185,25 +193,6 @@ func (w *watch) changes(ctx context.Context, to *backendkit.Feed) (reset string,
 			return "", err
 		}
 	}
-}
-
-// follows looks whether a state can come after w.at. Where it cannot, w.at is what a snapshot
-// starts from, and it says why.
-func (w *watch) follows(ctx context.Context, now state) (reset string, err error) {
-	switch {
-	case now.epoch.id != w.at.epoch.id:
-		w.at = now
-		return "the store has lost or replaced its data: a new epoch", nil
-	case now.index < w.at.index:
-		if _, err := w.b.newEpoch(ctx, now.epoch.index); err != nil {
-			return "", err
-		}
-		if w.at, err = w.b.standing(ctx); err != nil {
-			return "", err
-		}
-		return "the store was set back to an earlier state: a new epoch", nil
-	}
-	return "", nil
 }
 
 // wait waits until something is written, or for a while, sends what comes with that, and returns
@@ -252,6 +241,7 @@ func (w *watch) show(ctx context.Context, to *backendkit.Feed, latest *api.KVPai
 				return nil, nil, err
 			}
 			shown = append(shown, bucketOf(r.key))
+			w.shown[bucketOf(r.key)] = latest.ModifyIndex
 		}
 	}
 	return named, shown, nil
@@ -303,11 +293,15 @@ func (w *watch) moved(ctx context.Context, to *backendkit.Feed, now state) error
 		}
 	}
 	w.at = state{epoch: now.epoch, index: now.index, buckets: now.buckets}
+	clear(w.shown)
 	return nil
 }
 
-// movedIn sends what was written in one bucket.
+// movedIn sends what was written in one bucket, or fails with errSetBack.
 func (w *watch) movedIn(ctx context.Context, to *backendkit.Feed, now state, bucket string) error {
+	if err := w.stillStands(ctx, now, bucket); err != nil {
+		return err
+	}
 	written := slices.DeleteFunc(now.moves[bucket].writtenSince(w.sent), func(k core.Key) bool { return w.services != nil && !w.services[k.Service] })
 	var unread []string
 	for _, k := range written {

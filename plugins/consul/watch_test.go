@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/marketprism/prism/conformance/backendtest"
 	"github.com/marketprism/prism/plugins/consul"
 	"github.com/marketprism/prism/ports"
 	"github.com/marketprism/prism/tools/stores"
@@ -165,4 +166,23 @@ func TestTheLatestWriteIsRemoved(t *testing.T) {
 	assert.Equal(t, rec.Generation, again.Record.Generation)
 	apply(t, b, ports.Mutation{Put: &ports.Put{Record: newRecord("api", "api-2", "s-1")}})
 	next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchPut && ev.Record.Key.ID == "api-2" })
+}
+
+// A store that says nothing ends a watch, with what to look at.
+func TestAWatchOfASilentStore(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true, Proxied: true})
+	b := opened(t, consul.Options{URL: store.URL()})
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	w, err := b.Watch(ctx, ports.WatchRequest{Follow: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	next(ctx, t, w, func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchSynced })
+	require.NoError(t, store.Sever())
+	for err == nil {
+		_, err = w.Next(ctx)
+	}
+	backendtest.Said(t, err, ports.ErrUnavailable, "consul at "+store.URL(), "look at backend_config.url")
+	require.NoError(t, store.Mend())
 }

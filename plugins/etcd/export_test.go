@@ -39,3 +39,18 @@ func (b *Backend) CommitAfter(ctx context.Context, rec ports.Record, between fun
 	change.Record = d.Put
 	return t.Commit(ctx, []backendkit.Change{change})[0].Err
 }
+
+// Watched is what comes of a watch of a range that etcd refuses.
+func (b *Backend) Watched(ctx context.Context, from, to string) error {
+	up, err := b.connect(ctx, span{from, to}, 0)
+	if err != nil {
+		return err
+	}
+	defer up.close()
+	resp, ok := <-up.got
+	if !ok {
+		return up.err
+	}
+	_, err = (&watch{}).take(ctx, resp)
+	return err
+}

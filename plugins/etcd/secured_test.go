@@ -134,7 +134,9 @@ func TestPermissions(t *testing.T) {
 		"elsewhere":  granting(clientv3.PermissionType(clientv3.PermReadWrite), "other/"),
 		"some-rooms": granting(clientv3.PermissionType(clientv3.PermReadWrite), namespace+"/instances/"),
 	})
-	backendtest.Works(t, open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"}))
+	enough := open(t, store, etcd.Options{Username: "enough", Password: "secret-of-enough"})
+	backendtest.Works(t, enough)
+	backendtest.Said(t, enough.Watched(backendtest.Within(t), "other/", "other0"), ports.ErrPermission, "etcd", "backend_config.username", "grant its role readwrite")
 	for _, role := range []string{"reader", "writer", "elsewhere", "some-rooms"} {
 		refused(t, etcd.Options{URLs: store.URLs(), Username: role, Password: "secret-of-" + role}, ports.ErrPermission,
 			"etcd", "backend_config.username", "lacks a permission", "grant its role readwrite")

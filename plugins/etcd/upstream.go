@@ -7,7 +7,6 @@ package etcd
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"strings"
 	"sync"
@@ -15,8 +14,8 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
-
-	"github.com/marketprism/prism/ports"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // upstream is used by one goroutine.
@@ -91,10 +90,14 @@ func (u *upstream) close() {
 	u.receiving.Wait()
 }
 
-// refusal is why etcd ended a watch other than for its history.
+// refusal is why etcd ended a watch other than for its history. It says so in gRPC's words.
 func refusal(resp *etcdserverpb.WatchResponse) error {
-	if strings.Contains(resp.CancelReason, "permission denied") {
-		return fmt.Errorf("etcd: the user lacks the permission to read the namespace: %w", ports.ErrPermission)
+	why := resp.CancelReason
+	if _, said, ok := strings.Cut(why, " desc = "); ok {
+		why = said
 	}
-	return fmt.Errorf("etcd ended the watch: %s: %w", resp.CancelReason, ports.ErrUnavailable)
+	if why == "" {
+		why = "it ended a watch and gives no reason"
+	}
+	return fail(status.Error(codes.Unknown, why))
 }
