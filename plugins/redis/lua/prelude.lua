@@ -18,6 +18,20 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- touch is a write that changes nothing and takes no memory. Redis refuses for want of memory only
+-- what a script writes first: what comes after it, such as renewals and removals, is done in any
+-- case. A server that takes no writes at all (its disk is full, it has too few replicas) gives
+-- an error, with which the script ends.
+local function touch() redis.call('ZREM', OWNED, '') end
+
+-- writable is the same for what a script does beside a read, which goes on in any case. It returns
+-- whether the server takes writes, and whether not because it is a replica.
+local function writable()
+  local answer = redis.pcall('ZREM', OWNED, '')
+  if type(answer) ~= 'table' then return true end
+  return false, answer.err:find('READONLY', 1, true) ~= nil
+end
+
 -- server says which life of the server this is. Without the permission for INFO it is unknown.
 local function server()
   local info = redis.pcall('INFO', 'replication')
@@ -86,18 +100,13 @@ local function remove(session, field, cause, now)
   redis.call('ZREM', OWNED, session .. '/' .. field)
 end
 
--- regardless is a write that takes no memory. Redis refuses for want of memory only what a script
--- writes first: what comes after it, such as renewals and removals, is done in any case. It returns
--- whether the server takes writes.
-local function regardless() return type(redis.pcall('ZREM', OWNED, '')) ~= 'table' end
-
 -- sweep ends the sessions that are due. A deadline of 0 is that of a session that was closed.
 -- False: there is more to do. A server that takes no writes still answers reads.
 local function sweep(now)
   local left = SWEEP_AT_ONCE
   while true do
     local due = redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 1)
-    if not due[1] or not regardless() then return true end
+    if not due[1] or not writable() then return true end
     local session, cause = due[1], 'expired'
     if due[2] == '0' then cause = 'deregistered' end
     local owned = redis.call('ZRANGEBYLEX', OWNED, '[' .. session .. '/', '(' .. session .. '0', 'LIMIT', 0, left)
@@ -133,9 +142,13 @@ local function enter()
   return nil, now
 end
 
+-- open tells whether a session is open. One that is over and stands there could not be swept: an
+-- error, as a server that is restarted before it takes writes gives it its time again.
 local function open(session, now)
   local deadline = redis.call('ZSCORE', SESSIONS, session)
-  return deadline and tonumber(deadline) > now
+  if not deadline then return false end
+  if tonumber(deadline) <= now then touch() end
+  return tonumber(deadline) > now
 end
 
 local function revision() return redis.call('HGET', META, 'revision') or '0' end
