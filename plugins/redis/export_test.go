@@ -10,6 +10,12 @@ func (b *Backend) Position(ctx context.Context) (uint64, error) {
 	return r.revision, err
 }
 
+// StopProofs ends what asks how far the store is without being called, and the reader of the log.
+func (b *Backend) StopProofs() {
+	b.stop()
+	b.running.Wait()
+}
+
 // TailLength is how many changes a process keeps at the most.
 const TailLength = tailLength
 
