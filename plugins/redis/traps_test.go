@@ -469,6 +469,28 @@ func TestALogThatIsGone(t *testing.T) {
 	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
 }
 
+// However many records are deleted all the time, their tombstones go when the hour is over.
+func TestTombstonesAreForgotten(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b, client := open(t, redis.Options{URL: store.URL()}), raw(t, store, 0)
+	b.StopProofs()
+	soon := time.Now().Add(time.Hour).UnixMilli()
+	stood, forget := []any{"HSET", "{prism:prism}:tombstones", "api/young", "{}"}, []any{"ZADD", "{prism:prism}:tombstones:forget", soon, "api/young"}
+	for i := range 500 {
+		id := fmt.Sprintf("api/id-%d", i)
+		stood, forget = append(stood, id, "{}"), append(forget, 1, id)
+	}
+	do(t, client, stood...)
+	do(t, client, forget...)
+	_, err := b.Position(backendtest.Within(t)) // each process asks more than once a second
+	require.NoError(t, err)
+	ctx := backendtest.Within(t)
+	assert.Equal(t, int64(1), client.HLen(ctx, "{prism:prism}:tombstones").Val())
+	assert.True(t, client.HExists(ctx, "{prism:prism}:tombstones", "api/young").Val())
+	assert.Equal(t, int64(1), client.ZCard(ctx, "{prism:prism}:tombstones:forget").Val())
+}
+
 // Not in parallel: the log is one for the program.
 func TestEvictionIsWarnedOf(t *testing.T) {
 	store := stores.ForTest(t, stores.Redis, stores.Options{})

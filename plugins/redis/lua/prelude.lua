@@ -7,7 +7,7 @@
 local META, RECORDS, TOMBSTONES, FORGET, SESSIONS, ABOUT, OWNED, ENDED, LOG = unpack(KEYS)
 
 local SWEEP_AT_ONCE = 100 -- records
-local FORGET_AT_ONCE = 20 -- tombstones
+local FORGET_AT_ONCE = 500 -- tombstones, in less than 1 ms
 
 -- text writes a whole number: Lua's own form is not exact above 10^14.
 local function text(n) return string.format('%.0f', n) end
@@ -123,9 +123,10 @@ end
 
 -- forget drops what was remembered for long enough.
 local function forget(now)
-  for _, field in ipairs(redis.call('ZRANGEBYSCORE', FORGET, '-inf', text(now), 'LIMIT', 0, FORGET_AT_ONCE)) do
-    redis.call('HDEL', TOMBSTONES, field)
-    redis.call('ZREM', FORGET, field)
+  local fields = redis.call('ZRANGEBYSCORE', FORGET, '-inf', text(now), 'LIMIT', 0, FORGET_AT_ONCE)
+  if fields[1] then
+    redis.call('HDEL', TOMBSTONES, unpack(fields))
+    redis.call('ZREM', FORGET, unpack(fields))
   end
   redis.call('ZREMRANGEBYSCORE', ENDED, '-inf', text(now))
 end
