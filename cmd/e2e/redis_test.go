@@ -62,6 +62,14 @@ var redisTroubles = map[string]func(t *testing.T) trouble{
 		of.mend = func(*testing.T) { do("CONFIG", "SET", "maxmemory", "0") }
 		return of
 	},
+	"replicas": func(t *testing.T) trouble {
+		t.Helper()
+		do, of := redisFor(t)
+		of.words = []string{"too few replicas are connected", "lower its min-replicas-to-write"}
+		of.begin = func(*testing.T) { do("CONFIG", "SET", "min-replicas-to-write", "1") }
+		of.mend = func(*testing.T) { do("CONFIG", "SET", "min-replicas-to-write", "0") }
+		return of
+	},
 	// A snapshot that cannot be written, as on a full disk: what stands in its place is a folder.
 	"disk": func(t *testing.T) trouble {
 		t.Helper()

@@ -50,7 +50,8 @@ const (
 	maxLives = 8
 )
 
-// errOtherLife says that the store is in another life than the caller knows. Nothing was done.
+// errOtherLife says that the store is in another life than the caller knows. Nothing was done by the
+// script that says so, see reply.unknown.
 var errOtherLife = errors.New("the store began another life")
 
 // run calls a script in whichever life the store is.
@@ -65,10 +66,10 @@ func (b *Backend) run(ctx context.Context, s *goredis.Script, args ...any) (repl
 			return reply{}, err
 		}
 	}
-	return reply{}, fmt.Errorf("redis: the epoch of the namespace changes all the time: %w", ports.ErrUnavailable)
+	return reply{}, fmt.Errorf("redis: the epoch of the namespace changes all the time; look whether several primaries are behind %s: %w", backendkit.OptionField("url"), ports.ErrUnavailable)
 }
 
-// call calls a script in one life; errOtherLife when the store is in another.
+// call calls a script in one life; errOtherLife, and what was answered, when the store is in another.
 func (b *Backend) call(ctx context.Context, l *life, s *goredis.Script, args ...any) (reply, error) {
 	seen := l.seen.Load()
 	r, err := b.send(ctx, s, l.epoch, append([]any{l.epoch, l.server, b.logLength}, args...))
@@ -76,7 +77,7 @@ func (b *Backend) call(ctx context.Context, l *life, s *goredis.Script, args ...
 	case err != nil:
 		return reply{}, err
 	case r.status == "life", r.status == "ok" && r.revision < seen: // without INFO, that is all that shows
-		return reply{}, errOtherLife
+		return r, errOtherLife
 	case r.status != "ok":
 		return reply{}, strange(r.status)
 	}

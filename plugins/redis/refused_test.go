@@ -122,6 +122,8 @@ func TestReplicas(t *testing.T) {
 	// A primary that becomes one, while its connections stay.
 	b := open(t, redis.Options{URL: store.URL()})
 	works(t, b)
+	setUser(t, raw(t, store, 0), "blind", strings.Replace(enough, "+info ", "", 1))
+	blind := open(t, redis.Options{URL: store.URL(), Username: "blind", Password: "secret-of-blind"})
 	host, port, err := net.SplitHostPort(store.Addresses()[1])
 	require.NoError(t, err)
 	do(t, raw(t, store, 1), "REPLICAOF", "NO", "ONE")
@@ -129,6 +131,11 @@ func TestReplicas(t *testing.T) {
 	backendtest.Said(t, b.Health(backendtest.Within(t)), ports.ErrUnavailable, "is a read-only replica; set backend_config.url to the primary")
 	_, err = b.Get(backendtest.Within(t), []core.Key{{Service: "a", ID: "a"}})
 	backendtest.Said(t, err, ports.ErrUnavailable, "is a read-only replica")
+	// What it has is not current. That shows in watches, also without INFO.
+	for _, b := range []*redis.Backend{b, blind} {
+		_, err = b.Position(backendtest.Within(t))
+		backendtest.Said(t, err, ports.ErrUnavailable, "is a read-only replica; set backend_config.url to the primary")
+	}
 }
 
 func TestForeignData(t *testing.T) {

@@ -46,6 +46,10 @@ type reply struct {
 	repeated bool   // the script was sent again because the first answer did not come
 }
 
+// unknown tells, of a script that found another life, whether it may have done something all the
+// same: its first sending, or one that saw too late that revisions run backwards.
+func (r reply) unknown() bool { return r.repeated || r.status == "ok" }
+
 // parseReply reads a script's list.
 func parseReply(answer any) (reply, error) {
 	list, ok := answer.([]any)

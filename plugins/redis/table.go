@@ -174,6 +174,9 @@ func (t table) commit(ctx context.Context, l *life, args []any, n int) (answers 
 		if err := t.join(ctx, l); err != nil {
 			return nil, false, err
 		}
+		if r.unknown() {
+			return nil, false, errUnknown
+		}
 		return nil, false, backendkit.ErrStale
 	}
 	if err != nil {
@@ -183,12 +186,16 @@ func (t table) commit(ctx context.Context, l *life, args []any, n int) (answers 
 	return answers, r.repeated, err
 }
 
+// errUnknown says that a change may have been made, or not. It must not be decided anew.
+var errUnknown = fmt.Errorf("redis: the connection to %s broke amid a write, whose outcome is unknown; read what stands there before it is repeated, and look at the log of the server: %w",
+	server, ports.ErrUnavailable)
+
 // committed reads the answer for one change.
 func committed(l *life, c backendkit.Change, answer string, repeated bool) (core.Revision, error) {
 	switch {
 	case answer == "stale" && repeated:
 		// Its first sending may have been carried out, and what it wrote been replaced since.
-		return core.Revision{}, fmt.Errorf("redis: the connection broke while %s was written: %w", c.Key, ports.ErrUnavailable)
+		return core.Revision{}, errUnknown
 	case answer == "stale":
 		return core.Revision{}, backendkit.ErrStale
 	case answer == "gone":

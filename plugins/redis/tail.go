@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -230,8 +231,8 @@ func (t *tail) see(after uint64, atMost int) view {
 	case after+1 < first:
 		v.behind = true
 	default:
-		v.changes = t.changes[after+1-first:]
-		v.changes = v.changes[:min(len(v.changes), atMost)]
+		next := t.changes[after+1-first:]
+		v.changes = slices.Clone(next[:min(len(next), atMost)]) // append drops them here while a watch sends them
 	}
 	return v
 }

@@ -5,6 +5,7 @@ package redis_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -143,7 +144,7 @@ func TestFault19AWriteThatIsSentTwice(t *testing.T) {
 		assert.NoError(t, res[0].Err)
 	})
 	res := tryPut(t, b, *rec, rec.Generation)
-	require.ErrorIs(t, res.Err, ports.ErrUnavailable)
+	backendtest.Said(t, res.Err, ports.ErrUnavailable, "redis", "backend_config.url", "outcome is unknown", "read what stands there")
 	now := backendtest.Get(t, b, "a").Record
 	assert.Equal(t, core.DeclaredMaintenance, now.State.Declared)
 	assert.Equal(t, rec.Revision.N+3, now.Revision.N)
@@ -154,6 +155,65 @@ func TestFault19AWriteThatIsSentTwice(t *testing.T) {
 	require.NoError(t, del[0].Err)
 	assert.Equal(t, rec.Revision.N+4, del[0].Record.Revision.N)
 	assert.Equal(t, rec.Revision.N+4, backendtest.Get(t, other, "a").Tombstone.Revision.N)
+}
+
+// Where the store is in another life when a write is sent again, nobody can tell whether the
+// first sending was carried out: it is not done over again.
+func TestAWriteThatIsSentTwiceToTwoLives(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	m := newMiddleman(t, store.Addresses()[0])
+	b := open(t, redis.Options{URL: m.url()})
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	declare := func(to ports.Backend, declared core.Declared, actor string) (*ports.Record, error) {
+		res, err := to.Apply(context.Background(), []ports.Mutation{{SetState: &ports.SetState{
+			Key: rec.Key, Generation: rec.Generation, Declared: &ports.DeclaredState{Declared: declared, ByOperator: true, Actor: actor},
+		}}})
+		if err != nil {
+			return nil, err
+		}
+		return res[0].Record, res[0].Err
+	}
+	also := func() {
+		assert.NoError(t, store.Stop(context.Background()))
+		assert.NoError(t, store.Start(context.Background()))
+		other, err := redis.Open(context.Background(), redis.Options{URL: store.URL()})
+		if err == nil {
+			_, err = declare(other, core.DeclaredMaintenance, "ops")
+			err = errors.Join(err, other.Close())
+		}
+		assert.NoError(t, err)
+	}
+	m.lose.Store(&also)
+	_, err := declare(b, core.DeclaredUp, "me")
+	require.Nil(t, m.lose.Load(), "the answer was lost")
+	backendtest.Said(t, err, ports.ErrUnavailable, "redis", "backend_config.url", "outcome is unknown", "read what stands there")
+	now := backendtest.Get(t, b, "a").Record
+	assert.Equal(t, core.DeclaredMaintenance, now.State.Declared)
+	assert.Equal(t, rec.Revision.Epoch, now.Revision.Epoch)
+	assert.Equal(t, rec.Revision.N+2, now.Revision.N)
+}
+
+// Without INFO a store that lost writes shows only when one more is carried out there.
+func TestAWriteThatFindsThatOthersWereLost(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	client := raw(t, store, 0)
+	setUser(t, client, "blind", strings.Replace(enough, "+info ", "", 1))
+	b := open(t, redis.Options{URL: store.URL(), Username: "blind", Password: "secret-of-blind"})
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Put(t, b, backendtest.Record("lost", "s"), core.Generation{})
+	lost := backendtest.Put(t, b, backendtest.Record("lost-too", "s"), core.Generation{})
+	b.StopProofs()
+	do(t, client, "HSET", "{prism:prism}:meta", "revision", 0)
+	do(t, client, "DEL", "{prism:prism}:log:"+lost.Revision.Epoch)
+	rec := backendtest.Record("a", "s")
+	backendtest.Said(t, tryPut(t, b, rec, core.Generation{}).Err, ports.ErrUnavailable, "redis", "backend_config.url", "outcome is unknown", "read what stands there")
+	now := backendtest.Get(t, b, "a").Record
+	require.NotNil(t, now)
+	assert.Equal(t, rec.Generation, now.Generation)
+	assert.Equal(t, uint64(1), now.Revision.N, "it was carried out once")
 }
 
 func TestACursorBeforeTheLogIsReset(t *testing.T) {
@@ -407,6 +467,28 @@ func TestALogThatIsGone(t *testing.T) {
 	rec = backendtest.Put(t, b, *rec, rec.Generation)
 	backendtest.Until(t, w, isPut(rec))
 	backendtest.Until(t, w, backendtest.Is(ports.WatchBookmark))
+}
+
+// However many records are deleted all the time, their tombstones go when the hour is over.
+func TestTombstonesAreForgotten(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Redis, stores.Options{})
+	b, client := open(t, redis.Options{URL: store.URL()}), raw(t, store, 0)
+	b.StopProofs()
+	soon := time.Now().Add(time.Hour).UnixMilli()
+	stood, forget := []any{"HSET", "{prism:prism}:tombstones", "api/young", "{}"}, []any{"ZADD", "{prism:prism}:tombstones:forget", soon, "api/young"}
+	for i := range 500 {
+		id := fmt.Sprintf("api/id-%d", i)
+		stood, forget = append(stood, id, "{}"), append(forget, 1, id)
+	}
+	do(t, client, stood...)
+	do(t, client, forget...)
+	_, err := b.Position(backendtest.Within(t)) // each process asks more than once a second
+	require.NoError(t, err)
+	ctx := backendtest.Within(t)
+	assert.Equal(t, int64(1), client.HLen(ctx, "{prism:prism}:tombstones").Val())
+	assert.True(t, client.HExists(ctx, "{prism:prism}:tombstones", "api/young").Val())
+	assert.Equal(t, int64(1), client.ZCard(ctx, "{prism:prism}:tombstones:forget").Val())
 }
 
 // Not in parallel: the log is one for the program.

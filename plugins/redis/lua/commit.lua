@@ -17,7 +17,7 @@ for i = 4, #ARGV, 8 do
   elseif must ~= '' and not open(must, now) then
     answer = 'gone'
   else
-    if kind == 'tombstone' then regardless() end
+    if kind == 'tombstone' then touch() end
     answer = text(redis.call('HINCRBY', META, 'revision', 1)) -- before all else: it is refused when memory is full
     doc = stamped(answer, doc)
     if was ~= '' and (kind == 'tombstone' or was ~= session) then redis.call('ZREM', OWNED, was .. '/' .. field) end

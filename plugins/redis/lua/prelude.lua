@@ -7,7 +7,7 @@
 local META, RECORDS, TOMBSTONES, FORGET, SESSIONS, ABOUT, OWNED, ENDED, LOG = unpack(KEYS)
 
 local SWEEP_AT_ONCE = 100 -- records
-local FORGET_AT_ONCE = 20 -- tombstones
+local FORGET_AT_ONCE = 500 -- tombstones, in less than 1 ms
 
 -- text writes a whole number: Lua's own form is not exact above 10^14.
 local function text(n) return string.format('%.0f', n) end
@@ -16,6 +16,20 @@ local function text(n) return string.format('%.0f', n) end
 local function clock()
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- touch is a write that changes nothing and takes no memory. Redis refuses for want of memory only
+-- what a script writes first: what comes after it, such as renewals and removals, is done in any
+-- case. A server that takes no writes at all (its disk is full, it has too few replicas) gives
+-- an error, with which the script ends.
+local function touch() redis.call('ZREM', OWNED, '') end
+
+-- writable is the same for what a script does beside a read, which goes on in any case. It returns
+-- whether the server takes writes, and whether not because it is a replica.
+local function writable()
+  local answer = redis.pcall('ZREM', OWNED, '')
+  if type(answer) ~= 'table' then return true end
+  return false, answer.err:find('READONLY', 1, true) ~= nil
 end
 
 -- server says which life of the server this is. Without the permission for INFO it is unknown.
@@ -86,18 +100,13 @@ local function remove(session, field, cause, now)
   redis.call('ZREM', OWNED, session .. '/' .. field)
 end
 
--- regardless is a write that takes no memory. Redis refuses for want of memory only what a script
--- writes first: what comes after it, such as renewals and removals, is done in any case. It returns
--- whether the server takes writes.
-local function regardless() return type(redis.pcall('ZREM', OWNED, '')) ~= 'table' end
-
 -- sweep ends the sessions that are due. A deadline of 0 is that of a session that was closed.
 -- False: there is more to do. A server that takes no writes still answers reads.
 local function sweep(now)
   local left = SWEEP_AT_ONCE
   while true do
     local due = redis.call('ZRANGEBYSCORE', SESSIONS, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, 1)
-    if not due[1] or not regardless() then return true end
+    if not due[1] or not writable() then return true end
     local session, cause = due[1], 'expired'
     if due[2] == '0' then cause = 'deregistered' end
     local owned = redis.call('ZRANGEBYLEX', OWNED, '[' .. session .. '/', '(' .. session .. '0', 'LIMIT', 0, left)
@@ -114,9 +123,10 @@ end
 
 -- forget drops what was remembered for long enough.
 local function forget(now)
-  for _, field in ipairs(redis.call('ZRANGEBYSCORE', FORGET, '-inf', text(now), 'LIMIT', 0, FORGET_AT_ONCE)) do
-    redis.call('HDEL', TOMBSTONES, field)
-    redis.call('ZREM', FORGET, field)
+  local fields = redis.call('ZRANGEBYSCORE', FORGET, '-inf', text(now), 'LIMIT', 0, FORGET_AT_ONCE)
+  if fields[1] then
+    redis.call('HDEL', TOMBSTONES, unpack(fields))
+    redis.call('ZREM', FORGET, unpack(fields))
   end
   redis.call('ZREMRANGEBYSCORE', ENDED, '-inf', text(now))
 end
@@ -133,9 +143,13 @@ local function enter()
   return nil, now
 end
 
+-- open tells whether a session is open. One that is over and stands there could not be swept: an
+-- error, as a server that is restarted before it takes writes gives it its time again.
 local function open(session, now)
   local deadline = redis.call('ZSCORE', SESSIONS, session)
-  return deadline and tonumber(deadline) > now
+  if not deadline then return false end
+  if tonumber(deadline) <= now then touch() end
+  return tonumber(deadline) > now
 end
 
 local function revision() return redis.call('HGET', META, 'revision') or '0' end

@@ -5,9 +5,11 @@
 local refused, now = enter()
 if refused then return refused end
 
--- renew starts the TTL of an open session anew and returns it, 0 for any other.
+-- renew starts the TTL of an open session anew and returns it, 0 for any other. A server that
+-- takes no writes gives an error: a session that was not renewed is not one that ended.
 local function renew(session)
-  if not open(session, now) or not regardless() then return 0 end
+  if not open(session, now) then return 0 end
+  touch()
   local ok, about = pcall(cjson.decode, redis.call('HGET', ABOUT, session) or '')
   if not ok or type(about) ~= 'table' or type(about.ttl_ms) ~= 'number' then return 0 end
   redis.call('ZADD', SESSIONS, text(now + 1 + about.ttl_ms), session)
@@ -19,7 +21,7 @@ local granted = {}
 if what == 'renew' then
   for i = 5, #ARGV do granted[#granted + 1] = renew(ARGV[i]) end
 elseif what == 'close' then
-  regardless()
+  touch()
   redis.call('ZADD', SESSIONS, 'XX', 0, session)
   if not sweep(now) then return { 'again' } end
 else
