@@ -113,7 +113,7 @@ type drowsy struct{ ports.Backend }
 
 func (b drowsy) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
 	if ctx.Err() != nil {
-		time.Sleep(ports.MaxBookmarkGap / 2)
+		<-time.After(ports.MaxBookmarkGap / 2)
 	}
 	return b.Backend.Get(ctx, keys)
 }
