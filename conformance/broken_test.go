@@ -141,7 +141,13 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			return &sharingRecords{Backend: b, known: make(map[core.Key]*ports.Record)}
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
-		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
+		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, creation} }), []string{"retry/unknown-outcome"}},
+		{"removes what has moved meanwhile", broken(sweepingWith(stale)), []string{"session/close-against-moves", "expiry/against-moves"}},
+		{"asks for the session before it writes", broken(sweepingWith(hopeful)), []string{"session/close-against-moves"}},
+		{"a record goes with the session that made it", broken(sweepingWith(rigid)), []string{"session/moved-records-stay", "expiry/moved-records-stay"}},
+		{"a status is written as a whole", broken(applying(wholeState)), []string{"state/parts-at-once"}},
+		{"a take-over that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, takeover} }), []string{"retry/unknown-outcome"}},
+		{"an adoption that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, adoption} }), []string{"retry/unknown-outcome"}},
 		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
 		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
