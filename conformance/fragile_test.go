@@ -22,7 +22,7 @@ const (
 	sound     manner = "sound"
 	caching   manner = "caching"   // reads go on
 	deaf      manner = "deaf"      // calls wait for the store, whatever their context says
-	secretive manner = "secretive" // a wipe ends no watch and shows no new epoch
+	secretive manner = "secretive" // after a wipe it goes on in the same epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
 	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each stop
 	ticking   manner = "ticking"   // bookmarks come by its own clock, whether there is a store or not
@@ -105,7 +105,7 @@ type fragileBackend struct {
 
 // epoch lets a store of the shameless kind be of one epoch, however often it is made anew.
 func (b *fragileBackend) epoch(inner ports.Backend) ports.Backend {
-	if b.manner != shameless {
+	if b.manner != shameless && b.manner != secretive {
 		return inner
 	}
 	return timeless{inner}
@@ -171,7 +171,7 @@ func (b *fragileBackend) inflict(ctx context.Context, fault conformance.Fault) e
 		return nil
 	}
 	if fault == conformance.FaultWipe {
-		if b.manner == secretive || b.manner == restoring && b.fault != "" {
+		if b.manner == restoring && b.fault != "" {
 			return nil
 		}
 		return b.losesLocked(ctx)
