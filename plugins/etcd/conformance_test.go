@@ -51,7 +51,7 @@ func TestConformanceOverTheWire(t *testing.T) {
 // The launched program has three servers, which are broken in every way.
 func TestConformanceLaunched(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Nodes: 3, Proxied: true})
-	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store) })
+	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store) }, conformance.WithNoneLeftOut())
 }
 
 func options(store *stores.Cluster) ways.Options {

@@ -52,7 +52,7 @@ func TestConformanceOverTheWire(t *testing.T) {
 // The launched program has three servers, which are broken in every way.
 func TestConformanceLaunched(t *testing.T) {
 	store := stores.ForTest(t, stores.NATS, stores.Options{Nodes: 3, Proxied: true})
-	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store, 3) })
+	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store, 3) }, conformance.WithNoneLeftOut())
 }
 
 func url(store *stores.Cluster) string { return strings.Join(store.URLs(), ",") }

@@ -50,7 +50,7 @@ func TestConformanceOverTheWire(t *testing.T) {
 // The launched program has a server that is broken in every way.
 func TestConformanceLaunched(t *testing.T) {
 	store := stores.ForTest(t, stores.Redis, stores.Options{Proxied: true})
-	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store) })
+	conformance.Test(t, func(t *testing.T) conformance.Harness { return launched(t, store) }, conformance.WithNoneLeftOut())
 }
 
 func options(store *stores.Cluster) ways.Options {
