@@ -24,7 +24,7 @@ const (
 	deaf      manner = "deaf"      // calls wait for the store, whatever their context says
 	secretive manner = "secretive" // after a wipe it goes on in the same epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
-	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each stop
+	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each outage
 	ticking   manner = "ticking"   // bookmarks come by its own clock, whether there is a store or not
 	forgetful manner = "forgetful" // it does not claim that anything lasts, and loses all with each pause or cut
 	shameless manner = "shameless" // it does not claim that anything lasts, loses all with each stop, and goes on in the same epoch
@@ -103,7 +103,7 @@ type fragileBackend struct {
 	working sync.WaitGroup
 }
 
-// epoch lets a store of the shameless kind be of one epoch, however often it is made anew.
+// epoch lets a store of the shameless or the secretive kind be of one epoch, however often it is made anew.
 func (b *fragileBackend) epoch(inner ports.Backend) ports.Backend {
 	if b.manner != shameless && b.manner != secretive {
 		return inner
@@ -127,7 +127,9 @@ func (b *fragileBackend) losesLocked(ctx context.Context) error {
 // loses reports whether a manner loses all with a fault.
 func (m manner) loses(fault conformance.Fault) bool {
 	switch m {
-	case lossy, shameless:
+	case lossy:
+		return true
+	case shameless:
 		return fault == conformance.FaultStop
 	case forgetful:
 		return fault == conformance.FaultPause || fault == conformance.FaultCut

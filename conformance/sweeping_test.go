@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -145,28 +146,31 @@ func (b *sweeping) end(ctx context.Context, id ports.SessionID, cause core.Cause
 
 // under lists what belongs to a session.
 func (b *sweeping) under(ctx context.Context, id ports.SessionID) ([]*ports.Record, error) {
-	w, err := b.Backend.Watch(ctx, ports.WatchRequest{})
+	all, err := listed(ctx, b.Backend)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.DeleteFunc(all, func(rec *ports.Record) bool {
+		return rec.Session != id && (b.gap != rigid || b.created[rec.Key] != id)
+	}), err
+}
+
+// listed is every record.
+func listed(ctx context.Context, b ports.Backend) ([]*ports.Record, error) {
+	w, err := b.Watch(ctx, ports.WatchRequest{})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = w.Close() }() // it was read to its end
-	var found []*ports.Record
+	var all []*ports.Record
 	for {
 		ev, err := w.Next(ctx)
-		if errors.Is(err, io.EOF) {
-			return found, nil
-		}
-		if err != nil {
+		switch {
+		case errors.Is(err, io.EOF):
+			return all, nil
+		case err != nil:
 			return nil, err
-		}
-		if ev.Record == nil {
-			continue
-		}
-		b.mu.Lock()
-		creator := b.created[ev.Record.Key]
-		b.mu.Unlock()
-		if ev.Record.Session == id || b.gap == rigid && creator == id {
-			found = append(found, ev.Record)
+		case ev.Record != nil:
+			all = append(all, ev.Record)
 		}
 	}
 }
