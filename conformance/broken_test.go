@@ -60,6 +60,29 @@ func sharing() conformance.Harness {
 	})
 }
 
+// reopened is a store that stays when it is closed, and is odd when it is opened again.
+func reopened(t *testing.T, made func() odd) conformance.Harness {
+	t.Helper()
+	var mu sync.Mutex
+	opened := make(map[string]ports.Backend)
+	return openFunc(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if before := opened[namespace]; before != nil {
+			o := made()
+			o.Backend = before
+			return o, nil
+		}
+		b, err := openMemory(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { assert.NoError(t, b.Close()) })
+		opened[namespace] = endless{b}
+		return endless{b}, nil
+	})
+}
+
 func TestBrokenBackendsAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -148,6 +171,20 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"a status is written as a whole", broken(applying(wholeState)), []string{"state/parts-at-once"}},
 		{"a take-over that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, takeover} }), []string{"retry/unknown-outcome"}},
 		{"an adoption that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, adoption} }), []string{"retry/unknown-outcome"}},
+		{"tombstones go with the process", reopened(t, func() odd {
+			return odd{get: func(ctx context.Context, inner ports.Backend, keys []core.Key) ([]ports.Found, error) {
+				found, err := inner.Get(ctx, keys)
+				for i := range found {
+					found[i].Tombstone = nil
+				}
+				return found, err
+			}}
+		}), []string{"tombstone/after-reopening"}},
+		{"ended ids go with the process", reopened(t, func() odd {
+			return odd{open: func(ctx context.Context, inner ports.Backend, spec ports.SessionSpec) (ports.Session, error) {
+				return reopening{inner}.OpenSession(ctx, spec)
+			}}
+		}), []string{"tombstone/after-reopening"}},
 		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
 		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {

@@ -24,6 +24,7 @@ const (
 	deaf      manner = "deaf"      // calls wait for the store, whatever their context says
 	secretive manner = "secretive" // after a wipe it goes on in the same epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
+	oblivious manner = "oblivious" // an outage takes the tombstones
 	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each outage
 	ticking   manner = "ticking"   // bookmarks come by its own clock, whether there is a store or not
 	forgetful manner = "forgetful" // it does not claim that anything lasts, and loses all with each pause or cut
@@ -97,6 +98,7 @@ type fragileBackend struct {
 	fault  conformance.Fault
 	up     chan struct{}     // guarded by mu; closed while the store serves
 	outage chan struct{}     // guarded by mu; closed when the next outage begins
+	mended bool              // guarded by mu; there was an outage
 	short  []ports.SessionID // guarded by mu; the sessions with a TTL below a minute
 
 	over    chan struct{} // closed by Close
@@ -199,7 +201,7 @@ func (b *fragileBackend) mend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fault != "" {
-		b.fault = ""
+		b.fault, b.mended = "", true
 		close(b.up)
 	}
 }
@@ -301,7 +303,15 @@ func (b *fragileBackend) Get(ctx context.Context, keys []core.Key) ([]ports.Foun
 	if err != nil {
 		return nil, err
 	}
-	return inner.Get(ctx, keys)
+	found, err := inner.Get(ctx, keys)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range found {
+		if b.manner == oblivious && b.mended {
+			found[i].Tombstone = nil
+		}
+	}
+	return found, err
 }
 
 func (b *fragileBackend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {

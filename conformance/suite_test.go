@@ -330,6 +330,7 @@ func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 		{"ends sessions with the leader", hasting, []string{"outage/expiry-leader"}},
 		{"keeps sessions after a change of the leader", clinging, []string{"outage/expiry-leader"}},
 		{"brings back what was lost", restoring, []string{"outage/two-ttls-wipe"}},
+		{"forgets what was deleted", oblivious, []string{"outage/remembers-stop"}},
 		{"loses what it said would last", lossy, []string{
 			"faults/stop", "outage/writes-stop", "outage/writes-pause", "outage/writes-leader", "outage/two-ttls-stop", "outage/two-ttls-pause",
 		}},
