@@ -92,7 +92,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 	}{
 		{"info that changes", broken(func(b ports.Backend) ports.Backend { return &whimsical{Backend: b} }), []string{"info/static"}},
 		{"an unwell store", broken(func(b ports.Backend) ports.Backend { return unwell{b} }), []string{"info/health"}},
-		{"ended ids open again", broken(func(b ports.Backend) ports.Backend { return reopening{b} }), []string{"session/ended-never-again", "expiry/ended-never-again"}},
+		{"ended ids open again", broken(func(b ports.Backend) ports.Backend { return reopening{b} }), []string{"session/ended-never-again", "expiry/ended-never-again", "random/model"}},
 		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
 		{"expires early", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
@@ -185,6 +185,12 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 				return reopening{inner}.OpenSession(ctx, spec)
 			}}
 		}), []string{"tombstone/after-reopening"}},
+		{"a watch does not say who deleted", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Tombstone != nil {
+				ev.Tombstone.Actor = ""
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"random/model", "delete/tombstone"}},
 		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
 		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
