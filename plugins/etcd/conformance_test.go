@@ -42,7 +42,9 @@ func TestClaims(t *testing.T) {
 // keep its promises for it.
 func TestConformanceInProcess(t *testing.T) {
 	store := stores.ForTest(t, stores.Etcd, stores.Options{Proxied: true})
-	conformance.Test(t, func(*testing.T) conformance.Harness { return ways.WithFaults(inProcess(store), ways.BreakOneServer(store)) })
+	conformance.Test(t, func(*testing.T) conformance.Harness {
+		return ways.WithFaults(inProcess(store), ways.BreakOneServer(store))
+	})
 }
 
 func TestConformanceOverTheWire(t *testing.T) {

@@ -43,7 +43,9 @@ func TestClaims(t *testing.T) {
 // keep its promises for it.
 func TestConformanceInProcess(t *testing.T) {
 	store := stores.ForTest(t, stores.NATS, stores.Options{Proxied: true})
-	conformance.Test(t, func(*testing.T) conformance.Harness { return ways.WithFaults(inProcess(store), ways.BreakOneServer(store)) })
+	conformance.Test(t, func(*testing.T) conformance.Harness {
+		return ways.WithFaults(inProcess(store), ways.BreakOneServer(store))
+	})
 }
 
 func TestConformanceOverTheWire(t *testing.T) {

@@ -41,7 +41,9 @@ func TestClaims(t *testing.T) {
 // keep its promises for it.
 func TestConformanceInProcess(t *testing.T) {
 	store := stores.ForTest(t, stores.Redis, stores.Options{Proxied: true})
-	conformance.Test(t, func(*testing.T) conformance.Harness { return ways.WithFaults(inProcess(store), ways.BreakServers(store, nil)) })
+	conformance.Test(t, func(*testing.T) conformance.Harness {
+		return ways.WithFaults(inProcess(store), ways.BreakServers(store, nil))
+	})
 }
 
 func TestConformanceOverTheWire(t *testing.T) {
