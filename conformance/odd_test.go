@@ -112,7 +112,7 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"what went with its session may come back", items(admitting(func(t ports.Tombstone) bool { return t.Actor == "" })), []string{"tombstone/blocks-after-close"}},
 		{"nothing comes back from an expiry", items(neverBack), []string{"tombstone/admits-expired"}},
 		{"Delete takes all that begins alike", items(deletePrefix), []string{"delete/other-records-stay"}},
-		{"keeps its arguments", keeping, []string{"put/arguments-not-kept"}},
+		{"keeps its arguments", retaining, []string{"put/arguments-not-kept"}},
 		{"an empty call is a mistake", noEmptyCall, []string{"apply/nothing"}},
 		{"the end of a long batch is out of order", swapped, []string{"apply/whole-batch"}},
 		{"a key is answered once", answeringOnce, []string{"get/answers"}},

@@ -126,7 +126,7 @@ func deletePrefix(ctx context.Context, b ports.Backend, m ports.Mutation) ports.
 	return res
 }
 
-func keeping() odd {
+func retaining() odd {
 	var mu sync.Mutex
 	kept := make(map[core.Key][]byte)
 	return odd{
