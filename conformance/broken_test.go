@@ -60,6 +60,29 @@ func sharing() conformance.Harness {
 	})
 }
 
+// reopened is a store that stays when it is closed, and is odd when it is opened again.
+func reopened(t *testing.T, made func() odd) conformance.Harness {
+	t.Helper()
+	var mu sync.Mutex
+	opened := make(map[string]ports.Backend)
+	return openFunc(func(ctx context.Context, namespace string) (ports.Backend, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if before := opened[namespace]; before != nil {
+			o := made()
+			o.Backend = before
+			return o, nil
+		}
+		b, err := openMemory(ctx, namespace)
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { assert.NoError(t, b.Close()) })
+		opened[namespace] = endless{b}
+		return endless{b}, nil
+	})
+}
+
 func TestBrokenBackendsAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -69,7 +92,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 	}{
 		{"info that changes", broken(func(b ports.Backend) ports.Backend { return &whimsical{Backend: b} }), []string{"info/static"}},
 		{"an unwell store", broken(func(b ports.Backend) ports.Backend { return unwell{b} }), []string{"info/health"}},
-		{"ended ids open again", broken(func(b ports.Backend) ports.Backend { return reopening{b} }), []string{"session/ended-never-again", "expiry/ended-never-again"}},
+		{"ended ids open again", broken(func(b ports.Backend) ports.Backend { return reopening{b} }), []string{"session/ended-never-again", "expiry/ended-never-again", "random/model"}},
 		{"grants less than asked", broken(func(b ports.Backend) ports.Backend { return stingy{b} }), []string{"session/open-grants"}},
 		{"expires early", broken(func(b ports.Backend) ports.Backend {
 			return ttl{b, func(d time.Duration) time.Duration { return d * 3 / 4 }}
@@ -141,7 +164,33 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			return &sharingRecords{Backend: b, known: make(map[core.Key]*ports.Record)}
 		}), []string{"life/answers-are-the-callers"}},
 		{"a deletion that is sent again looks like somebody else's", broken(applying(forgetRetries)), []string{"retry/verbatim", "delete/absent"}},
-		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b} }), []string{"retry/unknown-outcome"}},
+		{"a write that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, creation} }), []string{"retry/unknown-outcome"}},
+		{"removes what has moved meanwhile", broken(sweepingWith(stale)), []string{"session/close-against-moves", "expiry/against-moves"}},
+		{"asks for the session before it writes", broken(sweepingWith(hopeful)), []string{"session/close-against-moves"}},
+		{"a record goes with the session that made it", broken(sweepingWith(rigid)), []string{"session/moved-records-stay", "expiry/moved-records-stay"}},
+		{"a status is written as a whole", broken(applying(wholeState)), []string{"state/parts-at-once"}},
+		{"a take-over that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, takeover} }), []string{"retry/unknown-outcome"}},
+		{"an adoption that is given up is half done", broken(func(b ports.Backend) ports.Backend { return halving{b, adoption} }), []string{"retry/unknown-outcome"}},
+		{"tombstones go with the process", reopened(t, func() odd {
+			return odd{get: func(ctx context.Context, inner ports.Backend, keys []core.Key) ([]ports.Found, error) {
+				found, err := inner.Get(ctx, keys)
+				for i := range found {
+					found[i].Tombstone = nil
+				}
+				return found, err
+			}}
+		}), []string{"tombstone/after-reopening"}},
+		{"ended ids go with the process", reopened(t, func() odd {
+			return odd{open: func(ctx context.Context, inner ports.Backend, spec ports.SessionSpec) (ports.Session, error) {
+				return reopening{inner}.OpenSession(ctx, spec)
+			}}
+		}), []string{"tombstone/after-reopening"}},
+		{"a watch does not say who deleted", broken(watching(func(ev ports.WatchEvent) []ports.WatchEvent {
+			if ev.Tombstone != nil {
+				ev.Tombstone.Actor = ""
+			}
+			return []ports.WatchEvent{ev}
+		})), []string{"random/model", "delete/tombstone"}},
 		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
 		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
@@ -165,18 +214,24 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
 			t.Parallel()
-			report := conformance.Run(t.Context(), only(t, tt.caught...), tt.harness, nil)
-			for _, r := range report.Results {
-				assert.Equal(t, conformance.Failed, r.Outcome, "%s did not catch it", r.ID)
-				for _, f := range r.Failures {
-					assert.NotContains(t, f, "panicked", r.ID)
-					assert.Contains(t, f, "required: "+r.Requirement, r.ID)
-					assert.Contains(t, f, "expected: ", r.ID)
-					assert.Contains(t, f, "came: ", r.ID)
-					assert.Contains(t, f, "seed: ", r.ID)
-				}
-			}
+			isCaught(t, tt.harness, tt.caught...)
 		})
+	}
+}
+
+// isCaught asks that each of the cases fails, in words that say why.
+func isCaught(t *testing.T, h conformance.Harness, ids ...string) {
+	t.Helper()
+	report := conformance.Run(t.Context(), only(t, ids...), h, nil)
+	for _, r := range report.Results {
+		assert.Equal(t, conformance.Failed, r.Outcome, "%s did not catch it", r.ID)
+		for _, f := range r.Failures {
+			assert.NotContains(t, f, "panicked", r.ID)
+			assert.Contains(t, f, "required: "+r.Requirement, r.ID)
+			assert.Contains(t, f, "expected: ", r.ID)
+			assert.Contains(t, f, "came: ", r.ID)
+			assert.Contains(t, f, "seed: ", r.ID)
+		}
 	}
 }
 

@@ -60,8 +60,9 @@ type scenario struct {
 type Option func(*options)
 
 type options struct {
-	seed   uint64
-	atOnce int // of Run
+	seed        uint64
+	atOnce      int  // of Run
+	noneLeftOut bool // by Test
 }
 
 // WithSeed repeats the random choices of an earlier run, whose failures name the seed. Zero,
@@ -78,7 +79,7 @@ func Cases(opts ...Option) []Case {
 		o.seed = rand.Uint64() >> 1 // fits an int64, which some command lines take for numbers
 	}
 	groups := [][]scenario{
-		infoCases, sessionCases, expiryCases, putCases, ownershipCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
+		infoCases, sessionCases, expiryCases, putCases, ownershipCases, moveCases, tombstoneCases, setStateCases, deleteCases, applyCases, getCases,
 		retryCases, watchCases, bookmarkCases, resumeCases, loadCases, randomCases, nameCases, damageCases, lifeCases, domainCases, faultCases, outageCases,
 	}
 	var cases []Case

@@ -157,6 +157,30 @@ var tombstoneCases = []scenario{
 		},
 	},
 	{
+		id: "tombstone/after-reopening",
+		requirement: "Tombstones, and the ids of sessions that ended, outlast the processes: once all have closed the store and one opens it again, what was refused is refused " +
+			"(a store that is its process may have lost all, as its new epoch shows).",
+		run: func(s *scene) {
+			namespace := s.namespace + "-left"
+			b := s.open(namespace)
+			opened := []ports.Backend{b}
+			if s.info.Capabilities.MultiHost {
+				opened = append(opened, s.open(namespace))
+			}
+			over := s.endings(b)
+			for _, b := range opened {
+				s.must(b.Close() == nil, "the backend closes", nil)
+			}
+			again := s.open(namespace)
+			epoch := s.create(again, record(key("svc", "fresh"), s.session(again, longTTL).ID)).Revision.Epoch
+			if epoch != over.epoch() && !s.info.Capabilities.MultiHost {
+				return
+			}
+			s.must(epoch == over.epoch(), "the epoch "+over.epoch(), epoch)
+			s.stayOver(again, over)
+		},
+	},
+	{
 		id:          "tombstone/admits-expired",
 		requirement: `Where the key is absent and has a tombstone, MayCreate decides: a generation that went with the cause "expired", by Delete or with its session, may be put again by the owner that was cut off.`,
 		run: func(s *scene) {
@@ -179,4 +203,50 @@ var tombstoneCases = []scenario{
 			}
 		},
 	},
+}
+
+// endings is what must not come back: a record that was deleted, and one that went with its session.
+type endings struct {
+	records []*ports.Record
+	tombs   []ports.Tombstone
+	session ports.SessionID
+}
+
+func (e endings) epoch() string { return e.tombs[0].Revision.Epoch }
+
+// endings makes some.
+func (s *scene) endings(b ports.Backend) endings {
+	s.Helper()
+	stays, ends := s.session(b, longTTL), s.session(b, longTTL)
+	e := endings{session: ends.ID, records: []*ports.Record{
+		s.create(b, record(key("svc", "deleted"), stays.ID)), s.create(b, record(key("svc", "left"), ends.ID)),
+	}}
+	s.done(b, remove(removal(e.records[0])))
+	s.must(b.CloseSession(s.ctx, ends.ID) == nil, "the session closes", nil)
+	for _, rec := range e.records {
+		tomb := s.gone(b, rec.Key)
+		s.must(tomb != nil, "a tombstone of "+rec.Key.String(), tomb)
+		e.tombs = append(e.tombs, *tomb)
+	}
+	return e
+}
+
+// stayOver asks that they are refused as long as they must be, and no longer.
+func (s *scene) stayOver(b ports.Backend, e endings) {
+	s.Helper()
+	_, err := b.OpenSession(s.ctx, sessionSpec(e.session, longTTL))
+	s.mustBe(err, ports.ErrSessionGone, "opening the id of a session that ended")
+	s.refused(b, put(record(key("svc", "late"), e.session)), ports.ErrSessionGone)
+	s.gone(b, key("svc", "late"))
+	sess := s.session(b, longTTL)
+	for i, rec := range e.records {
+		tomb := s.gone(b, rec.Key)
+		s.must(tomb != nil && *tomb == e.tombs[i], show(&e.tombs[i])+" still", tomb)
+		back := *rec
+		back.Session = sess.ID
+		res := s.refused(b, put(back), ports.ErrConflict)
+		s.must(res.Tombstone != nil && *res.Tombstone == e.tombs[i], "the tombstone that stands in the way", res)
+		back.Generation = rec.Generation.Next()
+		s.stands(b, s.create(b, back))
+	}
 }

@@ -16,6 +16,20 @@ var outageCases = []scenario{
 	longOutage(FaultStop, "stopped"),
 	longOutage(FaultPause, "hanging"),
 	longOutage(FaultCut, "cut off"),
+	{
+		id:          "outage/remembers-stop",
+		requirement: "A store that was stopped and kept its data also kept its tombstones and the ids of sessions that ended: what was refused is refused.",
+		needs:       []Fault{FaultStop},
+		run: func(s *scene) {
+			rec := s.create(s.host, record(key("svc", "stays"), s.session(s.host, longTTL).ID))
+			over := s.endings(s.host)
+			s.inflict(FaultStop)
+			s.mend()
+			if s.keptOrLost(rec, FaultStop) {
+				s.stayOver(s.second(), over)
+			}
+		},
+	},
 	writesThrough(FaultStop, "is stopped and comes back"),
 	writesThrough(FaultPause, "hangs for a while"),
 	writesThrough(FaultCut, "is cut off for a while"),

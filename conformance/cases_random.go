@@ -49,7 +49,7 @@ func drawStep(t *rapid.T) randomStep {
 	return randomStep{
 		what: rapid.SampledFrom([]string{
 			"create", "create", "takeover", "update", "adopt", "state", "state", "delete", "retry",
-			"batch", "get", "list", "close session", "renew", "watch on",
+			"batch", "get", "list", "close session", "open session", "open session", "renew", "watch on",
 		}).Draw(t, "what"),
 		key: n("key", 3), session: n("session", 2), host: n("host", 1), base: n("base", 6), guard: n("guard", 4),
 		guardBy: n("guardBy", 4), variation: n("variation", 9), items: n("items", 5),
@@ -71,6 +71,8 @@ type world struct {
 	places   map[core.Key]place
 	last     []ports.Mutation // that was carried out, to be sent again
 	stream   *stream
+	shown    core.Revision // of the last snapshot: deletions up to it need not be in the stream
+	resets   int           // of the stream, up to that
 }
 
 func newWorld(s *scene, trial int) *world {
@@ -86,8 +88,22 @@ func newWorld(s *scene, trial int) *world {
 		w.sessions = append(w.sessions, s.session(s.host, longTTL).ID)
 	}
 	w.stream = s.watch(w.hosts[1], ports.WatchRequest{Services: w.services(), Follow: true})
-	w.stream.synced()
+	w.synced()
 	return w
+}
+
+// synced reads on to the next Synced.
+func (w *world) synced() {
+	w.s.Helper()
+	w.stream.synced()
+	w.noteSnapshot()
+}
+
+// noteSnapshot notes where the last snapshot ended.
+func (w *world) noteSnapshot() {
+	if w.stream.resets > w.resets && !w.stream.loading {
+		w.shown, w.resets = w.stream.cursor, w.stream.resets
+	}
 }
 
 func (w *world) services() []string { return []string{w.keys[0].Service, w.keys[3].Service} }
@@ -105,6 +121,23 @@ func (w *world) play(steps []randomStep) {
 		w.end(id)
 	}
 	w.look(w.hosts[0], w.keys...)
+	w.caughtUp()
+}
+
+// reopen opens another session in place of one that ended, whose id is refused; where none did,
+// one that is open.
+func (w *world) reopen(b ports.Backend, n int) {
+	w.s.Helper()
+	for i := range w.sessions {
+		if at := (n + i) % len(w.sessions); w.closed[w.sessions[at]] {
+			_, err := b.OpenSession(w.s.ctx, sessionSpec(w.sessions[at], longTTL))
+			w.s.mustBe(err, ports.ErrSessionGone, "opening the id of a session that ended")
+			w.sessions[at] = w.s.session(b, longTTL).ID
+			return
+		}
+	}
+	again, err := b.OpenSession(w.s.ctx, sessionSpec(w.sessions[n], longTTL))
+	w.s.must(err == nil && again.ID == w.sessions[n], "session "+string(w.sessions[n])+", which is open", again, err)
 }
 
 func (w *world) take(step randomStep) {
@@ -117,11 +150,13 @@ func (w *world) take(step randomStep) {
 		w.listed(b)
 	case "watch on":
 		w.s.must(w.stream.watcher.Close() == nil, "a watch closes", nil)
-		w.stream = w.stream.resumed(b, w.services()...)
-		w.stream.synced()
+		w.stream, w.resets = w.stream.resumed(b, w.services()...), 0
+		w.synced()
 		w.caughtUp()
+	case "open session":
+		w.reopen(b, step.session)
 	case "close session":
-		if step.variation > 6 { // not so often, as all goes with it
+		if step.variation%2 == 1 { // not so often, as all goes with it
 			w.end(w.sessions[step.session])
 		}
 	case "renew":
@@ -287,20 +322,38 @@ func (w *world) listed(b ports.Backend) {
 	w.same(w.s.list(b, w.services()...).records, "a list")
 }
 
-// caughtUp asks the same of the stream, once it has sent everything: it does not wait for the
-// proof, which may be a Bookmark away.
+// caughtUp asks the same of the stream, once it has sent everything, and why what is gone went:
+// it does not wait for the proof, which may be a Bookmark away.
 func (w *world) caughtUp() {
 	w.s.Helper()
-	w.stream.until("every record as it is stored, and nothing of what is not", waitLimit, func() bool {
+	w.stream.until("every record as it is stored, and every deletion", waitLimit, func() bool {
+		w.noteSnapshot()
 		for _, k := range w.keys {
 			seen, want := w.stream.records[k], w.places[k].record
 			if (seen == nil) != (want == nil) || seen != nil && seen.Revision != want.Revision {
+				return false
+			}
+			if tomb := w.deletion(k); tomb != nil && (w.stream.deleted[k] == nil || w.stream.deleted[k].Revision != tomb.Revision) {
 				return false
 			}
 		}
 		return !w.stream.loading
 	})
 	w.same(w.stream.records, "the stream")
+	for _, k := range w.keys {
+		if want := w.deletion(k); want != nil {
+			w.s.must(*w.stream.deleted[k] == *want, show(want)+" from the stream", w.stream.deleted[k])
+		}
+	}
+}
+
+// deletion is the tombstone of a key that the stream must have sent; nil for none.
+func (w *world) deletion(k core.Key) *ports.Tombstone {
+	tomb := w.places[k].tombstone
+	if tomb == nil || !tomb.Revision.After(w.shown) {
+		return nil
+	}
+	return tomb
 }
 
 func (w *world) same(records map[core.Key]*ports.Record, what string) {

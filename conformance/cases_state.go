@@ -3,6 +3,9 @@ package conformance
 // cases_state.go: SetState.
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/marketprism/prism/core"
@@ -33,6 +36,40 @@ var setStateCases = []scenario{
 				want.Revision = came.Revision
 				s.mustEqual(came, &want, "the answer")
 				s.stands(s.host, &want)
+			}
+		},
+	},
+	{
+		id:          "state/parts-at-once",
+		requirement: "A declared part and an observed part that are written at the same time, as by a drain and a check, both stand, and so does what the owner updates meanwhile: none loses another.",
+		run: func(s *scene) {
+			sess := s.session(s.host, longTTL)
+			rec := s.create(s.host, record(key("svc", "a"), sess.ID))
+			hosts := []ports.Backend{s.host, s.second()}
+			for i := range 60 {
+				at := rec.UpdatedAt.Add(time.Duration(i) * time.Second)
+				declared := &ports.DeclaredState{Declared: core.DeclaredStopping, Actor: "owner", Reason: fmt.Sprintf("drain %d", i)}
+				update := *rec
+				update.Body = fmt.Appendf(nil, `{"v":1,"write":%d}`, i)
+				muts := []ports.Mutation{
+					setState(ports.SetState{Key: rec.Key, Generation: rec.Generation, At: at, Declared: declared}),
+					setState(ports.SetState{Key: rec.Key, Generation: rec.Generation, At: at, Observed: &ports.ObservedState{Observed: core.ObservedHealthy, Streak: i}}),
+					replace(update, rec.Generation),
+				}
+				results, errs := make([][]ports.MutationResult, len(muts)), make([]error, len(muts))
+				together(len(muts), func(n int) {
+					which := (n + i) % len(muts) // each comes first as often
+					results[which], errs[which] = applyAll(s.ctx, hosts[(which+i/len(muts))%2], muts[which:which+1])
+				})
+				s.must(errors.Join(errs...) == nil, "all calls are answered", errors.Join(errs...))
+				for which, m := range muts {
+					s.must(results[which][0].Err == nil, describe(m)+" is done", results[which][0])
+				}
+				found := s.get(s.second(), rec.Key)[0].Record
+				s.must(found != nil, "the record", found)
+				s.must(found.State.Reason == declared.Reason && found.State.Streak == i && bytes.Equal(found.Body, update.Body),
+					fmt.Sprintf("the reason %q, streak %d and the body %s", declared.Reason, i, update.Body),
+					fmt.Sprintf("the reason %q, streak %d and the body %s", found.State.Reason, found.State.Streak, found.Body))
 			}
 		},
 	},

@@ -22,9 +22,10 @@ const (
 	sound     manner = "sound"
 	caching   manner = "caching"   // reads go on
 	deaf      manner = "deaf"      // calls wait for the store, whatever their context says
-	secretive manner = "secretive" // a wipe ends no watch and shows no new epoch
+	secretive manner = "secretive" // after a wipe it goes on in the same epoch
 	gappy     manner = "gappy"     // after an outage a watch goes on from the latest revision
-	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each stop
+	oblivious manner = "oblivious" // an outage takes the tombstones
+	lossy     manner = "lossy"     // it claims that what it acknowledged lasts, and loses it with each outage
 	ticking   manner = "ticking"   // bookmarks come by its own clock, whether there is a store or not
 	forgetful manner = "forgetful" // it does not claim that anything lasts, and loses all with each pause or cut
 	shameless manner = "shameless" // it does not claim that anything lasts, loses all with each stop, and goes on in the same epoch
@@ -97,15 +98,16 @@ type fragileBackend struct {
 	fault  conformance.Fault
 	up     chan struct{}     // guarded by mu; closed while the store serves
 	outage chan struct{}     // guarded by mu; closed when the next outage begins
+	mended bool              // guarded by mu; there was an outage
 	short  []ports.SessionID // guarded by mu; the sessions with a TTL below a minute
 
 	over    chan struct{} // closed by Close
 	working sync.WaitGroup
 }
 
-// epoch lets a store of the shameless kind be of one epoch, however often it is made anew.
+// epoch lets a store of the shameless or the secretive kind be of one epoch, however often it is made anew.
 func (b *fragileBackend) epoch(inner ports.Backend) ports.Backend {
-	if b.manner != shameless {
+	if b.manner != shameless && b.manner != secretive {
 		return inner
 	}
 	return timeless{inner}
@@ -127,7 +129,9 @@ func (b *fragileBackend) losesLocked(ctx context.Context) error {
 // loses reports whether a manner loses all with a fault.
 func (m manner) loses(fault conformance.Fault) bool {
 	switch m {
-	case lossy, shameless:
+	case lossy:
+		return true
+	case shameless:
 		return fault == conformance.FaultStop
 	case forgetful:
 		return fault == conformance.FaultPause || fault == conformance.FaultCut
@@ -171,7 +175,7 @@ func (b *fragileBackend) inflict(ctx context.Context, fault conformance.Fault) e
 		return nil
 	}
 	if fault == conformance.FaultWipe {
-		if b.manner == secretive || b.manner == restoring && b.fault != "" {
+		if b.manner == restoring && b.fault != "" {
 			return nil
 		}
 		return b.losesLocked(ctx)
@@ -197,7 +201,7 @@ func (b *fragileBackend) mend() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fault != "" {
-		b.fault = ""
+		b.fault, b.mended = "", true
 		close(b.up)
 	}
 }
@@ -299,7 +303,15 @@ func (b *fragileBackend) Get(ctx context.Context, keys []core.Key) ([]ports.Foun
 	if err != nil {
 		return nil, err
 	}
-	return inner.Get(ctx, keys)
+	found, err := inner.Get(ctx, keys)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range found {
+		if b.manner == oblivious && b.mended {
+			found[i].Tombstone = nil
+		}
+	}
+	return found, err
 }
 
 func (b *fragileBackend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {

@@ -113,8 +113,36 @@ func forgetRetries(ctx context.Context, b ports.Backend, m ports.Mutation) ports
 	return res
 }
 
+// wholeState reads a status, changes a part of it, and writes all of it.
+func wholeState(ctx context.Context, b ports.Backend, m ports.Mutation) ports.MutationResult {
+	c := m.SetState
+	if c == nil {
+		return one(ctx, b, m)
+	}
+	found, err := b.Get(ctx, []core.Key{c.Key})
+	if err != nil || found[0].Record == nil {
+		return one(ctx, b, m)
+	}
+	<-time.After(time.Millisecond)
+	rec := *found[0].Record
+	rec.Generation, rec.State = c.Generation, c.Apply(rec.State)
+	whole := declare(rec)
+	whole.SetState.At, whole.SetState.Session, whole.SetState.IfRevision = c.At, c.Session, c.IfRevision
+	return one(ctx, b, whole)
+}
+
 // halving writes half of a record when its caller gave up on the way.
-type halving struct{ ports.Backend }
+type halving struct {
+	ports.Backend
+
+	which func(p ports.Put) bool
+}
+
+func creation(p ports.Put) bool { return p.Replaces.IsZero() }
+
+func takeover(p ports.Put) bool { return !p.Replaces.IsZero() && p.Replaces != p.Record.Generation }
+
+func adoption(p ports.Put) bool { return p.Replaces == p.Record.Generation }
 
 func (b halving) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
 	timer := time.NewTimer(2 * time.Millisecond)
@@ -125,7 +153,7 @@ func (b halving) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Muta
 	case <-ctx.Done():
 	}
 	for _, m := range muts {
-		if m.Put != nil {
+		if m.Put != nil && b.which(*m.Put) {
 			half := *m.Put
 			half.Record.Owner, half.Record.LeaseHash = "", ""
 			one(context.WithoutCancel(ctx), b.Backend, putting(half))

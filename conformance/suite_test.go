@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -286,6 +287,32 @@ func TestRandomOperationsAreCounted(t *testing.T) {
 	assert.False(t, ok)
 }
 
+// Where none may be left out, a harness that lost its means fails; what it can do still passes. A
+// process of its own runs the suite, as it has to fail.
+func TestNoneIsLeftOut(t *testing.T) {
+	const inside = "PRISM_TEST_NONE_LEFT_OUT"
+	if os.Getenv(inside) != "" {
+		conformance.Test(t, func(*testing.T) conformance.Harness { return openFunc(openMemory) }, conformance.WithNoneLeftOut())
+		return
+	}
+	run := func(pattern string) (string, error) {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.v", "-test.run=^TestNoneIsLeftOut$/"+pattern) //nolint:gosec // itself
+		child.Env = append(os.Environ(), inside+"=yes")
+		out, err := child.CombinedOutput()
+		return string(out), err
+	}
+	out, err := run("^core$/^info$")
+	require.NoError(t, err, out)
+	assert.Contains(t, out, "PASS: TestNoneIsLeftOut/core/info/static")
+	for pattern, missing := range map[string]string{
+		"^faults$/^faults$/^stop$": `the harness cannot inflict "stop" on the store`, "^core$/^damage$/^unknown-fields$": "the harness cannot write into the store past the backend",
+	} {
+		out, err := run(pattern)
+		require.Error(t, err, out)
+		assert.Contains(t, out, "not run, and none may be left out: "+missing)
+	}
+}
+
 func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -303,7 +330,10 @@ func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 		{"ends sessions with the leader", hasting, []string{"outage/expiry-leader"}},
 		{"keeps sessions after a change of the leader", clinging, []string{"outage/expiry-leader"}},
 		{"brings back what was lost", restoring, []string{"outage/two-ttls-wipe"}},
-		{"loses what it said would last", lossy, []string{"faults/stop", "outage/writes-stop", "outage/two-ttls-stop"}},
+		{"forgets what was deleted", oblivious, []string{"outage/remembers-stop"}},
+		{"loses what it said would last", lossy, []string{
+			"faults/stop", "outage/writes-stop", "outage/writes-pause", "outage/writes-leader", "outage/two-ttls-stop", "outage/two-ttls-pause",
+		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

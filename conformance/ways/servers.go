@@ -35,6 +35,15 @@ func BreakServers(s Servers, leader func(ctx context.Context) (int, error)) conf
 	return &breaker{servers: s, leader: leader}
 }
 
+// BreakOneServer is the Faults of a store that could be replicated and has one server here: no
+// other could lead in its place, so it cannot inflict FaultLeader.
+func BreakOneServer(s Servers) conformance.Faults { return alone{&breaker{servers: s}} }
+
+type alone struct{ *breaker }
+
+// CanInflict implements conformance.Faults.
+func (alone) CanInflict(f conformance.Fault) bool { return f != conformance.FaultLeader }
+
 type breaker struct {
 	servers Servers
 	leader  func(ctx context.Context) (int, error)

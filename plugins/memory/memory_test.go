@@ -49,7 +49,9 @@ func TestConformanceOverTheWire(t *testing.T) {
 	conformance.Test(t, func(*testing.T) conformance.Harness { return overTheWire() })
 }
 
-func TestConformanceLaunched(t *testing.T) { conformance.Test(t, launched) }
+func TestConformanceLaunched(t *testing.T) {
+	conformance.Test(t, launched, conformance.WithNoneLeftOut())
+}
 
 func inProcess() conformance.Harness {
 	return ways.WithVandal(ways.InProcess(func(ctx context.Context, namespace string) (ports.Backend, error) {

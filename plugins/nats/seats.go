@@ -91,9 +91,19 @@ func (b *Backend) keepSeat(ctx context.Context, all bool) error {
 		if !errors.Is(err, backendkit.ErrStale) {
 			return err // without an answer it is ours until we hear otherwise
 		}
-		s.held.Store(noSeat) // we were away for too long
-		all = true
+		all = true // we were away for too long
 	}
+	// Held changes once, from one seat to what comes of this: the pump is told of that, and of no moment without.
+	taken, err := b.findSeat(ctx, all)
+	if !taken {
+		s.held.Store(noSeat)
+	}
+	return err
+}
+
+// findSeat looks at the next seat, or at all, and takes one that is free.
+func (b *Backend) findSeat(ctx context.Context, all bool) (taken bool, err error) {
+	s := b.seats
 	looks := 1
 	if all {
 		s.look, looks = 0, seatCount
@@ -103,17 +113,17 @@ func (b *Backend) keepSeat(ctx context.Context, all bool) error {
 		s.look = (s.look + 1) % seatCount
 		stands, err := b.remote.get(ctx, b.names.seat(n))
 		if err != nil {
-			return err
+			return false, err
 		}
 		seq, free := readSeat(stands)
 		if !free {
 			continue
 		}
 		if err := b.takeSeat(ctx, n, seq); !errors.Is(err, backendkit.ErrStale) {
-			return err
+			return err == nil, err
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // readSeat reads what stands at a seat's subject.
