@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
@@ -25,7 +26,15 @@ type closingJSON struct {
 	V       int             `json:"v"`
 	Session ports.SessionID `json:"session"`
 	Cause   core.Cause      `json:"cause"`
+	Removed int             `json:"removed,omitempty"` // how many are gone; it moves the note while somebody is at it
 }
+
+const (
+	// removedAtOnce is how many records are looked at and removed in one go.
+	removedAtOnce = 32
+	// shownEvery is how often who removes many records moves their notes, well before others help.
+	shownEvery = time.Second
+)
 
 // CloseSession implements ports.Sessions.
 func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
@@ -140,6 +149,7 @@ type ending struct {
 // finishEnds removes the records of sessions that have ended, and marks their ids as used.
 func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 	const each = 2 // operations
+	removed, shown := 0, time.Now()
 	for part := range slices.Chunk(ends, maxOps/each) {
 		for left := true; left; { // No key is added to their lists any more.
 			held, err := b.heldKeys(ctx, part)
@@ -147,12 +157,18 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 				return err
 			}
 			left = false
-			for some := range slices.Chunk(held, maxOps-1) {
+			for some := range slices.Chunk(held, removedAtOnce) {
 				stale, err := b.removeHeld(ctx, some)
 				if err != nil {
 					return err
 				}
 				left = left || stale
+				if removed += len(some); time.Since(shown) >= shownEvery {
+					if err := b.showProgress(ctx, ends, removed); err != nil {
+						return err
+					}
+					shown = time.Now()
+				}
 			}
 		}
 		var ops api.TxnOps
@@ -161,6 +177,39 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 				b.op(api.KVSet, b.keys.ended(e.id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, e.id, e.cause), 0))
 		}
 		if _, err := b.writeAll(ctx, ops); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// showProgress moves the notes of sessions whose records are going, so that the sweepers see that
+// somebody is at it: all of them at it together would only be in each other's way.
+func (b *Backend) showProgress(ctx context.Context, ends []ending, removed int) error {
+	for part := range slices.Chunk(ends, maxOps) {
+		keys := make([]string, len(part))
+		for i, e := range part {
+			keys[i] = b.keys.closing(e.id)
+		}
+		notes, err := b.read(ctx, keys...)
+		if err != nil {
+			return err
+		}
+		var ops api.TxnOps
+		for i, e := range part {
+			if notes[i].ModifyIndex == 0 {
+				continue // It is done with.
+			}
+			note, err := json.Marshal(closingJSON{V: 1, Session: e.id, Cause: e.cause, Removed: removed})
+			if err != nil {
+				return fmt.Errorf("encode a note: %w", err)
+			}
+			ops = append(ops, b.op(api.KVCAS, keys[i], note, notes[i].ModifyIndex))
+		}
+		if len(ops) == 0 {
+			continue
+		}
+		if _, err := b.writeAll(ctx, ops); err != nil { // One that moved was moved by somebody who is at it too.
 			return err
 		}
 	}

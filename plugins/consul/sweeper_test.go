@@ -129,6 +129,57 @@ func TestSeatsAreThree(t *testing.T) {
 	assert.Equal(t, [3]string{}, holders(t, c, "prism"), "Close leaves no seat behind")
 }
 
+// Whoever takes long to remove records shows that somebody is at it, before others would help.
+func TestALongEndShowsItsProgress(t *testing.T) {
+	t.Parallel()
+	store, c := server(t)
+	var slow atomic.Bool
+	front := front(t, store, func(_ http.ResponseWriter, _ *http.Request, forward func()) {
+		if slow.Load() {
+			<-time.After(200 * time.Millisecond)
+		}
+		forward()
+	})
+	b := opened(t, consul.Options{URL: front.URL})
+	session(t, b, "s-1", time.Hour)
+	const records = 320
+	for from := range records / 64 {
+		var puts []ports.Mutation
+		for i := range 64 {
+			puts = append(puts, ports.Mutation{Put: &ports.Put{Record: newRecord("api", fmt.Sprintf("api-%d-%d", from, i), "s-1")}})
+		}
+		results, err := b.Apply(t.Context(), puts)
+		require.NoError(t, err)
+		for _, res := range results {
+			require.NoError(t, res.Err)
+		}
+	}
+	slow.Store(true)
+	closed := make(chan error, 1)
+	go func() { closed <- b.CloseSession(t.Context(), "s-1") }()
+	index, began := uint64(0), time.Time{}
+	var moves []uint64
+	for {
+		pair, meta, err := c.KV().Get("prism/sessions/closing/s-1", &api.QueryOptions{WaitIndex: index, WaitTime: limit, RequireConsistent: true})
+		require.NoError(t, err)
+		if index = meta.LastIndex; pair == nil && began.IsZero() {
+			continue // It has not begun.
+		}
+		if pair == nil {
+			break
+		}
+		if began.IsZero() {
+			began = time.Now()
+		}
+		moves = append(moves, pair.ModifyIndex)
+	}
+	took := time.Since(began)
+	require.NoError(t, <-closed)
+	require.Greater(t, took, 3*time.Second, "others would have helped")
+	assert.GreaterOrEqual(t, len(moves)-1, int(took/(3*time.Second)), "moves in %s", took)
+	t.Logf("%d moves in %s", len(moves)-1, took)
+}
+
 // A closer that dies between its steps leaves a note; a sweeper goes on from there.
 func TestAHalfClosedSessionIsClosed(t *testing.T) {
 	t.Parallel()
