@@ -1,5 +1,5 @@
-// Package conformance shows that a backend keeps the contract of package ports: one case for
-// each sentence of it. Whoever writes a backend runs it; whoever judges one reads its report.
+// Package conformance shows that a backend keeps the contract of package ports, case by case.
+// Whoever writes a backend runs it; whoever judges one reads its report.
 //
 // In a test of the backend's own module, against a store that the test starts:
 //

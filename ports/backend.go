@@ -3,8 +3,9 @@
 // and a Prober that checks health.
 //
 // A backend keeps records; the core owns rules, retries, caches, fan-out and events. Package
-// conformance holds a case for each sentence of the contract below. To write a backend, read
-// plugins/memory first, then docs/write-a-backend.md.
+// conformance asks a backend for what the contract below says, case by case; docs/conformance.md
+// says what no case can show. To write a backend, read plugins/memory first, then
+// docs/write-a-backend.md.
 package ports
 
 import (

@@ -39,7 +39,7 @@ func (a *app) conformance() *cobra.Command {
 	var f suiteFlags
 	cmd := &cobra.Command{
 		Use: "conformance (--plugin FILE | --backend NAME)", Short: "Show whether a backend keeps the contract",
-		Long: `Run the conformance suite on a plugin: one case for each sentence of the contract. The plugin runs
+		Long: `Run the conformance suite on a plugin: the contract of a backend, case by case. The plugin runs
 under the supervisor, a process for each namespace, with the options that "prism serve" would
 give it. Each case uses a namespace of its own, named conformance-…, so the store may hold other
 data; still, give it one that is there for tests, as the suite loads it. The account needs the

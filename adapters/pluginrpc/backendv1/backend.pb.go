@@ -7,7 +7,7 @@
 // pluginrpc.Serve and need nothing of this file.
 //
 // A backend keeps records and nothing more: the host owns rules, retries, caches, fan-out and
-// events. Every rule stated here is a case of the conformance suite (`prism conformance`).
+// events. The conformance suite (`prism conformance`) asks for what is stated here, case by case.
 //
 // Conventions
 //

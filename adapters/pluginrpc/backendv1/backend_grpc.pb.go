@@ -7,7 +7,7 @@
 // pluginrpc.Serve and need nothing of this file.
 //
 // A backend keeps records and nothing more: the host owns rules, retries, caches, fan-out and
-// events. Every rule stated here is a case of the conformance suite (`prism conformance`).
+// events. The conformance suite (`prism conformance`) asks for what is stated here, case by case.
 //
 // Conventions
 //
@@ -95,7 +95,7 @@ type RegistryBackendClient interface {
 	// of hosts are never compared.
 	//
 	// Opening an id that is open succeeds, renews it and answers with what is granted. An id that
-	// ended is never open again: SESSION_GONE.
+	// ended is not open again for 24 hours at the least: SESSION_GONE.
 	// Errors: INVALID, SESSION_GONE, PERMISSION, UNAVAILABLE.
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
 	// RenewSessions starts the TTL of each session anew. Idempotent.
@@ -280,7 +280,7 @@ type RegistryBackendServer interface {
 	// of hosts are never compared.
 	//
 	// Opening an id that is open succeeds, renews it and answers with what is granted. An id that
-	// ended is never open again: SESSION_GONE.
+	// ended is not open again for 24 hours at the least: SESSION_GONE.
 	// Errors: INVALID, SESSION_GONE, PERMISSION, UNAVAILABLE.
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
 	// RenewSessions starts the TTL of each session anew. Idempotent.

@@ -122,6 +122,15 @@ func load(file string) (*results, error) {
 	return all, nil
 }
 
+// beyond is what no case shows.
+const beyond = "\nNot shown by any case:\n\n" +
+	"- That tombstones last an hour, and ended ids a day. They are asked for at once, after all have left, and after a restart of the store.\n" +
+	"- Stores that lose history, come back from a backup, or have a leader that is cut off from the others: each plugin has tests of its own for what\n" +
+	"  its store can do there. A NATS leader that is cut off may answer reads from what it knew for up to 10 s, `get/linearizable` or not.\n" +
+	"- The protocol of a plugin apart from the calls of a backend (the handshake, `Describe`, a second `Open`), and its largest messages: tests of\n" +
+	"  [pluginrpc](../adapters/pluginrpc) and [pluginhost](../adapters/pluginhost).\n" +
+	"- A store of `memory` apart from its process: there, stop and loss of a leader are the end of the process, pause and cut its halt.\n"
+
 // page is the document.
 func page(all *results) []byte {
 	cases := conformance.Cases()
@@ -131,6 +140,7 @@ func page(all *results) []byte {
 		"the real supervisor, on a real store that the test breaks where the profile is `faults`. ✓ passed, ✗ failed, – not run.\n\n" +
 		"`make conformance BACKEND=etcd` runs the suite on one of them in three ways, `make conformance-report BACKEND=etcd` takes the results of its\n" +
 		"launched binary into this page. For a backend of your own see [write-a-backend.md](write-a-backend.md).\n")
+	out.WriteString(beyond)
 	out.WriteString("\n| backend | passed | failed | not run |\n|---|---|---|---|\n")
 	for _, b := range backends {
 		count := map[conformance.Outcome]int{}
@@ -164,7 +174,7 @@ func serversTable(all *results) string {
 	var out strings.Builder
 	out.WriteString("\n## Server versions run\n\nThe whole suite on the launched binary, both profiles, each time; " +
 		"`make conformance-report BACKEND=redis SERVER=/usr/bin/valkey-server` adds another server.\n" +
-		"What a plugin's README says it needs is what its `Open` asks for.\n\n" +
+		"The suite is that of the day. What a plugin's README says it needs is what its `Open` asks for.\n\n" +
 		"| backend | server | passed | failed | not run | date |\n|---|---|---|---|---|---|\n")
 	for _, r := range runs {
 		fmt.Fprintf(&out, "| %s | %s | %d | %d | %d | %s |\n", r.Backend, r.Server, r.Passed, r.Failed, r.NotRun, r.Date)
