@@ -214,6 +214,8 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 	case e.rec.Generation.Compare(h.gen) > 0:
 		r.supersededLocked(h, e)
 		return
+	case own == nil && r.writtenHere(h, e.rec):
+		r.recoverLocked(h) // its session ended: the news of that is on its way, or was merged away
 	case own == nil:
 		r.log.Info("another host has adopted the instance", slog.String("key", key.String()))
 		r.releaseLocked(h, "")
@@ -223,11 +225,17 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 		own.records++
 		h.session = own
 	}
-	if h.phase == holdRecovering && !own.gone {
+	if h.phase == holdRecovering && own != nil && !own.gone {
 		h.phase = holdActive
 	}
 	r.noteHeldLocked(h, e.rec)
 	r.opt.Track(handOut(e.in))
+}
+
+// writtenHere reports whether a record of the generation of a holding is this process's own,
+// or of the run before it whose session it took over, rather than another host's adoption.
+func (r *Registry) writtenHere(h *holding, rec ports.Record) bool {
+	return rec.Owner == r.owner || rec.Session == h.session.id
 }
 
 func (r *Registry) supersededLocked(h *holding, e *entry) {

@@ -191,6 +191,9 @@ func (r *Registry) asserted(a reassertion, s *session, res ports.MutationResult)
 			h.session = s
 		}
 		h.phase = holdActive
+		if s.gone { // before its answer was here
+			r.recoverLocked(h)
+		}
 		if h.keepalive == core.KeepaliveClient {
 			h.deadline = time.Now().Add(h.ttl) // starts whole after the outage
 		}
@@ -215,7 +218,7 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 	if c < 0 {
 		return assertAgainNow
 	}
-	if c == 0 && (rec.Owner == r.owner || rec.Session == h.session.id) {
+	if c == 0 && r.writtenHere(h, rec) {
 		return assertAgainNow
 	}
 	r.applyRecordLocked(rec, false) // superseded, or adopted elsewhere: releases the holding

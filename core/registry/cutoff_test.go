@@ -1,0 +1,137 @@
+package registry_test
+
+// cutoff_test.go: a host that was cut off from the store comes back. What became of its
+// instances shows in pieces, in an order that nobody chose, and some of it was forgotten.
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/registry"
+	"github.com/marketprism/prism/ports"
+)
+
+// tampered is a backend whose questions or answers a test changes; nil: they pass.
+type tampered struct {
+	ports.Backend
+	watch func(*ports.WatchRequest) error
+	renew func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error)
+}
+
+func (x *tampered) store() *store { return &store{Backend: x, cut: make(chan struct{})} }
+
+func (x *tampered) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	if x.watch != nil {
+		if err := x.watch(&req); err != nil {
+			return nil, err
+		}
+	}
+	return x.Backend.Watch(ctx, req)
+}
+
+func (x *tampered) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]ports.RenewResult, error) {
+	ask := func() ([]ports.RenewResult, error) { return x.Backend.RenewSessions(ctx, ids) }
+	if x.renew != nil {
+		return x.renew(ask)
+	}
+	return ask()
+}
+
+// owned registers an instance of the host's own, and returns its lease and where it is told
+// that the instance has ended.
+func (h *host) owned(t *testing.T, id string) (lease string, lost *core.HeartbeatState) {
+	t.Helper()
+	lost = new(core.HeartbeatState)
+	got, err := h.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: spec(id)}, func(st core.HeartbeatState) { *lost = st })
+	require.NoError(t, err)
+	return got.Lease, lost
+}
+
+// An operator drained it before its session ended, and the news of both comes after a renewal
+// that found the session gone: it comes back, and in maintenance.
+func TestDrainedWhileItsHostWasCutOff(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		var deaf atomic.Bool
+		own := (&tampered{
+			Backend: s.Backend,
+			watch: func(*ports.WatchRequest) error {
+				if deaf.Load() {
+					return fmt.Errorf("%w: not yet", ports.ErrUnavailable)
+				}
+				return nil
+			},
+			renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+				res, err := ask()
+				if err == nil && res[0].Gone {
+					deaf.Store(false)
+				}
+				return res, err
+			},
+		}).store()
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		lease, lost := a.owned(t, "one")
+		synctest.Wait()
+		own.setAway(true)
+		require.NoError(t, b.set(t, "one", "maintenance", ""))
+		sleep(20 * time.Second)
+		require.Equal(t, core.Status("absent"), b.status("one"))
+		deaf.Store(true)
+		own.setAway(false)
+		sleep(15 * time.Second) // one session_ttl
+		assert.False(t, deaf.Load())
+		assert.Equal(t, core.StatusMaintenance, b.status("one"))
+		assert.Equal(t, core.StatusMaintenance, a.status("one"))
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+		assert.Equal(t, []core.Key{{Service: "svc", ID: "one"}}, a.Held())
+		assert.Empty(t, *lost)
+	})
+}
+
+func TestSessionThatEndsBeforeAReassertionIsAnswered(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		var lies, fails atomic.Bool
+		own := (&tampered{Backend: s.Backend, renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+			if fails.Load() {
+				return nil, fmt.Errorf("%w: not now", ports.ErrUnavailable)
+			}
+			res, err := ask()
+			if err == nil && lies.Swap(false) {
+				res[0].Gone = true
+			}
+			return res, err
+		}}).store()
+		a := newHost(t, own, func(o *registry.Options) { o.SessionTTL = 3 * time.Second })
+		defer a.stop(t)
+		lease, lost := a.owned(t, "one")
+		synctest.Wait()
+		late := false
+		own.hooks(nil, func(m ports.Mutation) error {
+			if m.Put != nil && !m.Put.Replaces.IsZero() && !late {
+				late = true
+				fails.Store(true)
+				time.Sleep(3500 * time.Millisecond)
+				fails.Store(false)
+				time.Sleep(time.Second) // a renewal finds the new session gone, too
+			}
+			return nil
+		})
+		lies.Store(true)
+		sleep(15 * time.Second)
+		assert.True(t, late)
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+		assert.Empty(t, *lost)
+		found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
+		require.NoError(t, err)
+		assert.NotNil(t, found[0].Record)
+	})
+}
