@@ -23,6 +23,7 @@ import (
 type tampered struct {
 	ports.Backend
 	watch func(*ports.WatchRequest) error
+	get   func([]ports.Found) error
 	renew func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error)
 }
 
@@ -35,6 +36,14 @@ func (x *tampered) Watch(ctx context.Context, req ports.WatchRequest) (ports.Wat
 		}
 	}
 	return x.Backend.Watch(ctx, req)
+}
+
+func (x *tampered) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
+	found, err := x.Backend.Get(ctx, keys)
+	if err == nil && x.get != nil {
+		err = x.get(found)
+	}
+	return found, err
 }
 
 func (x *tampered) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]ports.RenewResult, error) {
@@ -133,5 +142,122 @@ func TestSessionThatEndsBeforeAReassertionIsAnswered(t *testing.T) {
 		found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
 		require.NoError(t, err)
 		assert.NotNil(t, found[0].Record)
+	})
+}
+
+// anew has every stream begin with a snapshot.
+func anew(req *ports.WatchRequest) error {
+	req.Cursor = core.Revision{}
+	return nil
+}
+
+// forgotten is what a store knows of what was deleted more than an hour ago.
+func forgotten(found []ports.Found) error {
+	for i := range found {
+		found[i].Tombstone = nil
+	}
+	return nil
+}
+
+func TestHostThatWasCutOffLongerThanTombstonesAreKept(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		own := (&tampered{
+			Backend: s.Backend, watch: anew, get: forgotten,
+			renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+				time.Sleep(100 * time.Millisecond) // the snapshot is here before that
+				return ask()
+			},
+		}).store()
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		lease, lost := a.owned(t, "one")
+		synctest.Wait()
+		a.taken()
+		own.setAway(true)
+		sleep(time.Minute)
+		require.Equal(t, core.Status("absent"), b.status("one"))
+		own.setAway(false)
+		sleep(15 * time.Second) // one session_ttl
+		assert.Equal(t, core.StatusUnknown, b.status("one"))
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+		assert.Empty(t, *lost)
+		assert.Empty(t, a.taken())
+	})
+}
+
+func TestNothingIsConcludedFromAnAbsenceThatNobodyExplains(t *testing.T) {
+	for _, silent := range []string{"why it is gone", "whether its session lives"} {
+		t.Run(silent, func(t *testing.T) {
+			run(t, func(t *testing.T, s *store) {
+				var silence atomic.Bool
+				why := silent == "why it is gone"
+				own := (&tampered{
+					Backend: s.Backend, watch: anew,
+					get: func(found []ports.Found) error {
+						if why && silence.Load() {
+							return fmt.Errorf("%w: not now", ports.ErrUnavailable)
+						}
+						return forgotten(found)
+					},
+					renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+						time.Sleep(100 * time.Millisecond) // the snapshot is here before that
+						if !why && silence.Load() {
+							return nil, fmt.Errorf("%w: not now", ports.ErrUnavailable)
+						}
+						return ask()
+					},
+				}).store()
+				a := newHost(t, own)
+				defer a.stop(t)
+				lease, lost := a.owned(t, "one")
+				synctest.Wait()
+				own.setAway(true)
+				sleep(time.Minute)
+				silence.Store(true)
+				own.setAway(false)
+				sleep(time.Second)
+				silence.Store(false)
+				sleep(15 * time.Second) // one session_ttl
+				assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+				assert.Empty(t, *lost)
+				found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
+				require.NoError(t, err)
+				assert.NotNil(t, found[0].Record)
+			})
+		})
+	}
+}
+
+// Its session lives, so somebody deleted it, though the store has forgotten who.
+func TestAbsenceUnderALivingSessionIsADeregistration(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		var deaf atomic.Bool
+		own := (&tampered{
+			Backend: s.Backend,
+			watch: func(req *ports.WatchRequest) error {
+				if deaf.Load() {
+					time.Sleep(time.Minute)
+					return fmt.Errorf("%w: not yet", ports.ErrUnavailable)
+				}
+				return anew(req)
+			},
+		}).store()
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		_, lost := a.owned(t, "one")
+		a.owned(t, "keeps-the-session")
+		synctest.Wait()
+		deaf.Store(true)
+		own.setAway(true)
+		own.setAway(false)
+		require.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: core.Key{Service: "svc", ID: "one"}}))
+		sleep(ports.TombstoneLife + time.Minute)
+		deaf.Store(false)
+		sleep(2 * time.Minute)
+		assert.Equal(t, core.HeartbeatDeregistered, *lost)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+		assert.Equal(t, core.Status("absent"), b.status("one"))
 	})
 }

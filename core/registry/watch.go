@@ -293,19 +293,38 @@ func (r *Registry) resolveAbsences(absent []absentee) {
 		ctx, cancel := context.WithTimeout(r.ctx, silence)
 		found, err := r.backend.Get(ctx, keys)
 		cancel()
-		if err != nil || len(found) != len(batch) {
+		certain := err == nil && len(found) == len(batch)
+		if !certain {
 			found = make([]ports.Found, len(batch))
 		}
+		certain = certain && r.holdersLive(batch, found)
 		r.mu.Lock()
 		for i, a := range batch {
-			r.absenceLocked(a, found[i])
+			r.absenceLocked(a, found[i], certain)
 		}
 		r.flushLocked()
 		r.mu.Unlock()
 	}
 }
 
-func (r *Registry) absenceLocked(a absentee, found ports.Found) {
+// holdersLive renews the sessions of what this process holds and the store knows nothing of, not
+// even why it is gone. Only while a session lives does that mean that somebody deleted it. False
+// when the store does not say; sessions that ended are marked.
+func (r *Registry) holdersLive(batch []absentee, found []ports.Found) bool {
+	var holders []*session
+	r.mu.Lock()
+	for i, a := range batch {
+		h := r.held[a.key]
+		if h != nil && found[i] == (ports.Found{}) && !slices.Contains(holders, h.session) {
+			holders = append(holders, h.session)
+		}
+	}
+	r.mu.Unlock()
+	return len(holders) == 0 || r.renew(holders)
+}
+
+// absenceLocked believes what the store says of a key. Certain is whether it answered.
+func (r *Registry) absenceLocked(a absentee, found ports.Found, certain bool) {
 	key := a.key
 	e := r.entryLocked(key)
 	switch {
@@ -320,7 +339,7 @@ func (r *Registry) absenceLocked(a absentee, found ports.Found) {
 		t = *found.Tombstone
 	}
 	if h := r.held[key]; h != nil && h.gen == e.rec.Generation {
-		if t.Cause.Expires() && (h.session.gone || found.Tombstone != nil) {
+		if t.Cause.Expires() && (h.session.gone || found.Tombstone != nil || !certain) {
 			r.recoverLocked(h)
 			return
 		}
