@@ -54,6 +54,17 @@ func (x *tampered) RenewSessions(ctx context.Context, ids []ports.SessionID) ([]
 	return ask()
 }
 
+// lying has the next renewal find its first session gone, which it is not.
+func lying(next *atomic.Bool) func(func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+	return func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
+		res, err := ask()
+		if err == nil && next.Swap(false) {
+			res[0].Gone = true
+		}
+		return res, err
+	}
+}
+
 // owned registers an instance of the host's own, and returns its lease and where it is told
 // that the instance has ended.
 func (h *host) owned(t *testing.T, id string) (lease string, lost *core.HeartbeatState) {
@@ -109,15 +120,12 @@ func TestDrainedWhileItsHostWasCutOff(t *testing.T) {
 func TestSessionThatEndsBeforeAReassertionIsAnswered(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		var lies, fails atomic.Bool
+		lie := lying(&lies)
 		own := (&tampered{Backend: s.Backend, renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
 			if fails.Load() {
 				return nil, fmt.Errorf("%w: not now", ports.ErrUnavailable)
 			}
-			res, err := ask()
-			if err == nil && lies.Swap(false) {
-				res[0].Gone = true
-			}
-			return res, err
+			return lie(ask)
 		}}).store()
 		a := newHost(t, own, func(o *registry.Options) { o.SessionTTL = 3 * time.Second })
 		defer a.stop(t)
@@ -260,4 +268,45 @@ func TestAbsenceUnderALivingSessionIsADeregistration(t *testing.T) {
 		assert.Equal(t, core.Status("absent"), a.status("one"))
 		assert.Equal(t, core.Status("absent"), b.status("one"))
 	})
+}
+
+// Some stores end a session first and sweep its records away after that.
+func TestRecordThatIsSweptAwayWhileItIsMoved(t *testing.T) {
+	for _, cause := range []core.Cause{core.CauseExpired, core.CauseOperator} {
+		t.Run(string(cause), func(t *testing.T) {
+			run(t, func(t *testing.T, s *store) {
+				var lies atomic.Bool
+				own := (&tampered{Backend: s.Backend, renew: lying(&lies)}).store()
+				a := newHost(t, own)
+				defer a.stop(t)
+				lease, lost := a.owned(t, "one")
+				synctest.Wait()
+				var swept atomic.Bool
+				own.hooks(func(m ports.Mutation) {
+					if m.Put == nil || m.Put.Replaces.IsZero() || swept.Swap(true) {
+						return
+					}
+					res, err := s.Apply(t.Context(), []ports.Mutation{{Delete: &ports.Delete{
+						Key: m.Key(), Generation: m.Put.Replaces, Cause: cause,
+					}}})
+					assert.NoError(t, err)
+					assert.NoError(t, res[0].Err)
+				}, nil)
+				lies.Store(true)
+				sleep(15 * time.Second) // one session_ttl
+				assert.True(t, swept.Load())
+				found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
+				require.NoError(t, err)
+				if cause == core.CauseOperator {
+					assert.Nil(t, found[0].Record)
+					assert.Equal(t, core.HeartbeatDeregistered, *lost)
+					return
+				}
+				assert.NotNil(t, found[0].Record)
+				assert.Empty(t, *lost)
+				assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+				assert.Equal(t, []string{"service_registered one registered"}, a.taken())
+			})
+		})
+	}
 }

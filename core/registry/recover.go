@@ -204,6 +204,8 @@ func (r *Registry) asserted(a reassertion, s *session, res ports.MutationResult)
 		return assertAgainNow
 	case errors.Is(res.Err, ports.ErrConflict) && res.Record != nil:
 		return r.assertConflictLocked(h, *res.Record)
+	case errors.Is(res.Err, ports.ErrConflict) && !a.put.Replaces.IsZero() && ports.MayCreate(h.gen, res.Tombstone):
+		return assertAgainNow // the store has just swept away what was to be moved
 	case errors.Is(res.Err, ports.ErrConflict):
 		r.assertRefusedLocked(h, res.Tombstone)
 		return assertDone
