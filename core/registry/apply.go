@@ -264,7 +264,7 @@ func (r *Registry) applyDeleteLocked(t ports.Tombstone) {
 		return
 	}
 	if h := r.held[t.Key]; h != nil && h.gen == old.rec.Generation {
-		if t.Cause.Expires() && h.phase != holdExpiring {
+		if endOfSession(t) && h.phase != holdExpiring {
 			r.recoverLocked(h) // our session ended in the store: the instance lives, so assert it again
 			return
 		}
@@ -276,6 +276,10 @@ func (r *Registry) applyDeleteLocked(t ports.Tombstone) {
 	}
 	r.removeLocked(old, t)
 }
+
+// endOfSession reports whether it was the store that removed a record. An expiry with an actor is
+// the end of a ttl, and may be this host's own Delete, whose answer was lost.
+func endOfSession(t ports.Tombstone) bool { return t.Cause.Expires() && t.Actor == "" }
 
 // stateAfter is what heartbeats of a generation answer when its key was removed.
 func stateAfter(t ports.Tombstone, gen core.Generation) core.HeartbeatState {

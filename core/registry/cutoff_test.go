@@ -310,3 +310,72 @@ func TestRecordThatIsSweptAwayWhileItIsMoved(t *testing.T) {
 		})
 	}
 }
+
+// A client went silent, and the backend went away with the answer to the Delete that says so.
+func TestTTLThatEndsWithoutAnAnswerHasEnded(t *testing.T) {
+	for name, watch := range map[string]func(*ports.WatchRequest) error{"resumed": nil, "read anew": anew} {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, s *store) {
+				own := (&tampered{Backend: s.Backend, watch: watch}).store()
+				a, b := newHost(t, own), newHost(t, s)
+				defer a.stop(t)
+				defer b.stop(t)
+				lease := a.register(t, clientSpec("one", 10*time.Second)).Lease
+				own.hooks(func(m ports.Mutation) {
+					if m.Delete != nil {
+						own.setAway(true)
+						time.Sleep(100 * time.Millisecond) // the stream has ended
+					}
+				}, func(m ports.Mutation) error {
+					if m.Delete != nil {
+						return fmt.Errorf("%w: the plugin died", ports.ErrUnavailable)
+					}
+					return nil
+				})
+				sleep(10500 * time.Millisecond)
+				own.hooks(nil, nil)
+				own.setAway(false)
+				sleep(4 * time.Second)
+				assert.Equal(t, core.HeartbeatExpired, a.beat(t, lease))
+				sleep(30 * time.Second)
+				assert.Equal(t, core.Status("absent"), a.status("one"))
+				assert.Equal(t, []string{"service_registered one registered", "service_expired one expired"}, b.taken())
+			})
+		})
+	}
+}
+
+// A session ends while a ttl's Delete is on its way: that comes to nothing, and the instance is
+// asserted again, for a whole ttl.
+func TestSessionThatEndsWhileATTLEnds(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		var lies atomic.Bool
+		own := (&tampered{Backend: s.Backend, renew: lying(&lies)}).store()
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		a.register(t, clientSpec("one", 10*time.Second))
+		own.hooks(func(m ports.Mutation) {
+			if m.Delete == nil {
+				return
+			}
+			own.hooks(nil, nil)
+			lies.Store(true)
+			for lies.Load() {
+				time.Sleep(10 * time.Millisecond)
+			}
+			res, err := s.Apply(t.Context(), []ports.Mutation{{Delete: &ports.Delete{
+				Key: m.Delete.Key, Generation: m.Delete.Generation, Cause: core.CauseExpired,
+			}}})
+			assert.NoError(t, err)
+			assert.NoError(t, res[0].Err)
+			time.Sleep(100 * time.Millisecond) // the stream has shown that
+		}, nil)
+		sleep(30 * time.Second)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+		assert.Equal(t, []string{
+			"service_registered one registered", "service_expired one expired",
+			"service_registered one registered", "service_expired one expired",
+		}, b.taken())
+	})
+}

@@ -339,7 +339,7 @@ func (r *Registry) absenceLocked(a absentee, found ports.Found, certain bool) {
 		t = *found.Tombstone
 	}
 	if h := r.held[key]; h != nil && h.gen == e.rec.Generation {
-		if t.Cause.Expires() && (h.session.gone || found.Tombstone != nil || !certain) {
+		if endOfSession(t) && (h.session.gone || found.Tombstone != nil || !certain) {
 			r.recoverLocked(h)
 			return
 		}
