@@ -213,6 +213,7 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 		return
 	case e.rec.Generation.Compare(h.gen) > 0:
 		r.supersededLocked(h, e)
+		r.mayBeOrphanLocked(e) // by a registration from here whose caller has given up
 		return
 	case own == nil && r.writtenHere(h, e.rec):
 		r.recoverLocked(h) // its session ended: the news of that is on its way, or was merged away
