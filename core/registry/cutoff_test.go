@@ -379,3 +379,72 @@ func TestSessionThatEndsWhileATTLEnds(t *testing.T) {
 		}, b.taken())
 	})
 }
+
+// The store was away for all, and a client asks another host than before, which is back first.
+func TestHeartbeatForWhatExpiredInAnOutageOfAll(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		own := (&tampered{Backend: s.Backend}).store()
+		a, b := newHost(t, own), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		lease := a.register(t, clientSpec("one", 10*time.Second)).Lease
+		synctest.Wait()
+		a.taken()
+		b.taken()
+		own.setAway(true)
+		s.setAway(true)
+		sleep(time.Minute)
+		s.setAway(false)
+		sleep(5 * time.Second)
+		found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
+		require.NoError(t, err)
+		require.NotNil(t, found[0].Tombstone, "it expired")
+		forged := core.NewLease(found[0].Tombstone.Key, found[0].Tombstone.Generation).Token()
+		assert.Equal(t, core.HeartbeatExpired, b.beat(t, forged))
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, lease))
+		own.setAway(false)
+		for range 10 {
+			sleep(5 * time.Second)
+			require.Equal(t, core.HeartbeatRenewed, b.beat(t, lease))
+		}
+		assert.Empty(t, a.taken(), "nobody sees an event for an instance that did not change")
+		assert.Empty(t, b.taken())
+		assert.Empty(t, a.Held())
+		assert.Len(t, b.Held(), 1)
+	})
+}
+
+// What somebody did meanwhile is the answer, although this host has not heard of it yet.
+func TestHeartbeatForWhatWasDeregisteredAfterAnOutageOfAll(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		own := (&tampered{Backend: s.Backend}).store()
+		var deaf atomic.Bool
+		late := (&tampered{Backend: s, watch: func(*ports.WatchRequest) error {
+			if deaf.Load() {
+				return fmt.Errorf("%w: not yet", ports.ErrUnavailable)
+			}
+			return nil
+		}}).store()
+		a, b, c := newHost(t, own), newHost(t, s), newHost(t, late)
+		defer a.stop(t)
+		defer b.stop(t)
+		defer c.stop(t)
+		lease := a.register(t, clientSpec("one", 10*time.Second)).Lease
+		synctest.Wait()
+		own.setAway(true)
+		s.setAway(true)
+		sleep(time.Minute)
+		s.setAway(false)
+		sleep(5 * time.Second)
+		require.Equal(t, core.StatusUnknown, c.status("one"), "its absence is being held")
+		deaf.Store(true)
+		late.setAway(true)
+		late.setAway(false)
+		require.Equal(t, core.HeartbeatRenewed, b.beat(t, lease))
+		require.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: core.Key{Service: "svc", ID: "one"}}))
+		require.Equal(t, core.StatusUnknown, c.status("one"))
+		assert.Equal(t, core.HeartbeatDeregistered, c.beat(t, lease))
+		deaf.Store(false)
+		own.setAway(false)
+	})
+}
