@@ -117,42 +117,6 @@ func TestDrainedWhileItsHostWasCutOff(t *testing.T) {
 	})
 }
 
-func TestSessionThatEndsBeforeAReassertionIsAnswered(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		var lies, fails atomic.Bool
-		lie := lying(&lies)
-		own := (&tampered{Backend: s.Backend, renew: func(ask func() ([]ports.RenewResult, error)) ([]ports.RenewResult, error) {
-			if fails.Load() {
-				return nil, fmt.Errorf("%w: not now", ports.ErrUnavailable)
-			}
-			return lie(ask)
-		}}).store()
-		a := newHost(t, own, func(o *registry.Options) { o.SessionTTL = 3 * time.Second })
-		defer a.stop(t)
-		lease, lost := a.owned(t, "one")
-		synctest.Wait()
-		late := false
-		own.hooks(nil, func(m ports.Mutation) error {
-			if m.Put != nil && !m.Put.Replaces.IsZero() && !late {
-				late = true
-				fails.Store(true)
-				time.Sleep(3500 * time.Millisecond)
-				fails.Store(false)
-				time.Sleep(time.Second) // a renewal finds the new session gone, too
-			}
-			return nil
-		})
-		lies.Store(true)
-		sleep(15 * time.Second)
-		assert.True(t, late)
-		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
-		assert.Empty(t, *lost)
-		found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
-		require.NoError(t, err)
-		assert.NotNil(t, found[0].Record)
-	})
-}
-
 // anew has every stream begin with a snapshot.
 func anew(req *ports.WatchRequest) error {
 	req.Cursor = core.Revision{}
@@ -270,47 +234,6 @@ func TestAbsenceUnderALivingSessionIsADeregistration(t *testing.T) {
 	})
 }
 
-// Some stores end a session first and sweep its records away after that.
-func TestRecordThatIsSweptAwayWhileItIsMoved(t *testing.T) {
-	for _, cause := range []core.Cause{core.CauseExpired, core.CauseOperator} {
-		t.Run(string(cause), func(t *testing.T) {
-			run(t, func(t *testing.T, s *store) {
-				var lies atomic.Bool
-				own := (&tampered{Backend: s.Backend, renew: lying(&lies)}).store()
-				a := newHost(t, own)
-				defer a.stop(t)
-				lease, lost := a.owned(t, "one")
-				synctest.Wait()
-				var swept atomic.Bool
-				own.hooks(func(m ports.Mutation) {
-					if m.Put == nil || m.Put.Replaces.IsZero() || swept.Swap(true) {
-						return
-					}
-					res, err := s.Apply(t.Context(), []ports.Mutation{{Delete: &ports.Delete{
-						Key: m.Key(), Generation: m.Put.Replaces, Cause: cause,
-					}}})
-					assert.NoError(t, err)
-					assert.NoError(t, res[0].Err)
-				}, nil)
-				lies.Store(true)
-				sleep(15 * time.Second) // one session_ttl
-				assert.True(t, swept.Load())
-				found, err := s.Get(t.Context(), []core.Key{{Service: "svc", ID: "one"}})
-				require.NoError(t, err)
-				if cause == core.CauseOperator {
-					assert.Nil(t, found[0].Record)
-					assert.Equal(t, core.HeartbeatDeregistered, *lost)
-					return
-				}
-				assert.NotNil(t, found[0].Record)
-				assert.Empty(t, *lost)
-				assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
-				assert.Equal(t, []string{"service_registered one registered"}, a.taken())
-			})
-		})
-	}
-}
-
 // A client went silent, and the backend went away with the answer to the Delete that says so.
 func TestTTLThatEndsWithoutAnAnswerHasEnded(t *testing.T) {
 	for name, watch := range map[string]func(*ports.WatchRequest) error{"resumed": nil, "read anew": anew} {
@@ -343,41 +266,6 @@ func TestTTLThatEndsWithoutAnAnswerHasEnded(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A session ends while a ttl's Delete is on its way: that comes to nothing, and the instance is
-// asserted again, for a whole ttl.
-func TestSessionThatEndsWhileATTLEnds(t *testing.T) {
-	run(t, func(t *testing.T, s *store) {
-		var lies atomic.Bool
-		own := (&tampered{Backend: s.Backend, renew: lying(&lies)}).store()
-		a, b := newHost(t, own), newHost(t, s)
-		defer a.stop(t)
-		defer b.stop(t)
-		a.register(t, clientSpec("one", 10*time.Second))
-		own.hooks(func(m ports.Mutation) {
-			if m.Delete == nil {
-				return
-			}
-			own.hooks(nil, nil)
-			lies.Store(true)
-			for lies.Load() {
-				time.Sleep(10 * time.Millisecond)
-			}
-			res, err := s.Apply(t.Context(), []ports.Mutation{{Delete: &ports.Delete{
-				Key: m.Delete.Key, Generation: m.Delete.Generation, Cause: core.CauseExpired,
-			}}})
-			assert.NoError(t, err)
-			assert.NoError(t, res[0].Err)
-			time.Sleep(100 * time.Millisecond) // the stream has shown that
-		}, nil)
-		sleep(30 * time.Second)
-		assert.Equal(t, core.Status("absent"), a.status("one"))
-		assert.Equal(t, []string{
-			"service_registered one registered", "service_expired one expired",
-			"service_registered one registered", "service_expired one expired",
-		}, b.taken())
-	})
 }
 
 // The store was away for all, and a client asks another host than before, which is back first.

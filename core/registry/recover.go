@@ -221,6 +221,10 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 		return assertAgainNow
 	}
 	if c == 0 && r.writtenHere(h, rec) {
+		if r.sessions[rec.Session] != nil { // an update was quicker: there is nothing to move
+			r.applyRecordLocked(rec, false)
+			return assertDone
+		}
 		return assertAgainNow
 	}
 	r.applyRecordLocked(rec, false) // superseded, or adopted elsewhere: releases the holding
@@ -251,8 +255,12 @@ func (r *Registry) assertRefusedLocked(h *holding, t *ports.Tombstone) {
 
 // revise prepares the next attempt after a conflict.
 func (r *Registry) revise(a reassertion, res ports.MutationResult) reassertion {
-	if res.Record != nil {
-		a.put.Replaces, a.put.IfRevision = res.Record.Generation, res.Record.Revision
+	if found := res.Record; found != nil {
+		was := a.put.Record
+		if found.Generation == was.Generation && found.Revision.Epoch == was.Revision.Epoch && found.Revision.N > was.Revision.N {
+			a.put.Record = *found // an update since, under a session that ended as well
+		}
+		a.put.Replaces, a.put.IfRevision = found.Generation, found.Revision
 	} else {
 		a.put.Replaces, a.put.IfRevision = core.Generation{}, core.Revision{}
 	}
