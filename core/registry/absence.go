@@ -2,12 +2,16 @@ package registry
 
 // absence.go: when the store says that somebody else's instance expired, it may be the store
 // that was away rather than the instance. After an outage, and when most of a service expires
-// at once, the registry waits before it believes.
+// at once, the registry waits before it believes. And what a snapshot does not show any more may
+// have expired, or somebody may have removed it: the store is asked.
 
 import (
+	"context"
 	"log/slog"
+	"slices"
 	"time"
 
+	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -123,4 +127,83 @@ func (r *Registry) leavingDueLocked(e *entry, now time.Time) {
 	case burstProtected:
 		r.removeLocked(e, l.tomb)
 	}
+}
+
+// absentee is what a snapshot did not show, as the view held it then.
+type absentee struct {
+	key core.Key
+	rev core.Revision
+}
+
+// resolveAbsences asks the store why records are gone, and believes it.
+func (r *Registry) resolveAbsences(absent []absentee) {
+	for batch := range slices.Chunk(absent, ports.MaxBatch) {
+		keys := make([]core.Key, len(batch))
+		for i, a := range batch {
+			keys[i] = a.key
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, silence)
+		found, err := r.backend.Get(ctx, keys)
+		cancel()
+		certain := err == nil && len(found) == len(batch)
+		if !certain {
+			found = make([]ports.Found, len(batch))
+		}
+		certain = certain && r.holdersLive(batch, found)
+		r.mu.Lock()
+		for i, a := range batch {
+			r.absenceLocked(a, found[i], certain)
+		}
+		r.flushLocked()
+		r.mu.Unlock()
+	}
+}
+
+// holdersLive renews the sessions of what this process holds and the store knows nothing of, not
+// even why it is gone. Only while a session lives does that mean that somebody deleted it. False
+// when the store does not say; sessions that ended are marked.
+func (r *Registry) holdersLive(batch []absentee, found []ports.Found) bool {
+	var holders []*session
+	r.mu.Lock()
+	for i, a := range batch {
+		h := r.held[a.key]
+		if h != nil && found[i] == (ports.Found{}) && !slices.Contains(holders, h.session) {
+			holders = append(holders, h.session)
+		}
+	}
+	r.mu.Unlock()
+	return len(holders) == 0 || r.renew(holders)
+}
+
+// absenceLocked believes what the store says of a key. Certain is whether it answered.
+func (r *Registry) absenceLocked(a absentee, found ports.Found, certain bool) {
+	key := a.key
+	e := r.entryLocked(key)
+	switch {
+	case e == nil || e.leaving != nil || e.rec.Revision != a.rev:
+		return
+	case found.Record != nil:
+		r.applyRecordLocked(*found.Record, false)
+		return
+	}
+	t := ports.Tombstone{Key: key, Generation: e.rec.Generation, Cause: core.CauseUnknown}
+	if found.Tombstone != nil && found.Tombstone.Generation.Compare(e.rec.Generation) >= 0 {
+		t = *found.Tombstone
+	}
+	if h := r.held[key]; h != nil && h.gen == e.rec.Generation {
+		if endOfSession(t) && (h.session.gone || found.Tombstone != nil || !certain) {
+			r.recoverLocked(h)
+			return
+		}
+		state := core.HeartbeatDeregistered // the session lives, so somebody deleted it
+		if found.Tombstone != nil {
+			state = stateAfter(t, h.gen)
+		}
+		r.releaseLocked(h, state)
+	}
+	if t.Cause.Expires() {
+		r.expireLocked(e, t)
+		return
+	}
+	r.removeLocked(e, t)
 }

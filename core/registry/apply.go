@@ -213,7 +213,10 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 		return
 	case e.rec.Generation.Compare(h.gen) > 0:
 		r.supersededLocked(h, e)
+		r.mayBeOrphanLocked(e) // by a registration from here whose caller has given up
 		return
+	case own == nil && r.writtenHere(h, e.rec):
+		r.recoverLocked(h) // its session ended: the news of that is on its way, or was merged away
 	case own == nil:
 		r.log.Info("another host has adopted the instance", slog.String("key", key.String()))
 		r.releaseLocked(h, "")
@@ -223,11 +226,17 @@ func (r *Registry) holderSeesRecordLocked(e *entry) {
 		own.records++
 		h.session = own
 	}
-	if h.phase == holdRecovering && !own.gone {
+	if h.phase == holdRecovering && own != nil && !own.gone {
 		h.phase = holdActive
 	}
 	r.noteHeldLocked(h, e.rec)
 	r.opt.Track(handOut(e.in))
+}
+
+// writtenHere reports whether a record of the generation of a holding is this process's own,
+// or of the run before it whose session it took over, rather than another host's adoption.
+func (r *Registry) writtenHere(h *holding, rec ports.Record) bool {
+	return rec.Owner == r.owner || rec.Session == h.session.id
 }
 
 func (r *Registry) supersededLocked(h *holding, e *entry) {
@@ -256,7 +265,7 @@ func (r *Registry) applyDeleteLocked(t ports.Tombstone) {
 		return
 	}
 	if h := r.held[t.Key]; h != nil && h.gen == old.rec.Generation {
-		if t.Cause.Expires() && h.phase != holdExpiring {
+		if endOfSession(t) && h.phase != holdExpiring {
 			r.recoverLocked(h) // our session ended in the store: the instance lives, so assert it again
 			return
 		}
@@ -268,6 +277,10 @@ func (r *Registry) applyDeleteLocked(t ports.Tombstone) {
 	}
 	r.removeLocked(old, t)
 }
+
+// endOfSession reports whether it was the store that removed a record. An expiry with an actor is
+// the end of a ttl, and may be this host's own Delete, whose answer was lost.
+func endOfSession(t ports.Tombstone) bool { return t.Cause.Expires() && t.Actor == "" }
 
 // stateAfter is what heartbeats of a generation answer when its key was removed.
 func stateAfter(t ports.Tombstone, gen core.Generation) core.HeartbeatState {

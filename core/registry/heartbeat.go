@@ -121,17 +121,29 @@ func (r *Registry) adoption(lease core.Lease, found ports.Found) (ports.Put, cor
 		}
 		return ports.Put{Record: *rec, Replaces: rec.Generation, IfRevision: rec.Revision}, ""
 	}
-	if t := found.Tombstone; t != nil && t.Generation.Compare(lease.Generation) >= 0 {
+	t := found.Tombstone
+	// The store may have lost its data, or have been away for longer than sessions last, while
+	// this lease was alive: its absence is being held.
+	if t == nil || t.Generation == lease.Generation && endOfSession(*t) {
+		if rec, held := r.absent(lease); held {
+			return ports.Put{Record: rec}, ""
+		}
+	}
+	if t != nil && t.Generation.Compare(lease.Generation) >= 0 {
 		return ports.Put{}, stateAfter(*t, lease.Generation)
 	}
-	// The store may have lost its data while this lease was alive: its absence is being held.
+	return ports.Put{}, core.HeartbeatUnknown
+}
+
+// absent returns the record of a lease whose absence is being held.
+func (r *Registry) absent(lease core.Lease) (rec ports.Record, held bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	e := r.entryLocked(lease.Key)
-	if e != nil && e.leaving != nil && e.rec.Generation == lease.Generation && lease.Matches(e.rec.LeaseHash) {
-		return ports.Put{Record: e.rec}, ""
+	if e == nil || e.leaving == nil || e.rec.Generation != lease.Generation || !lease.Matches(e.rec.LeaseHash) {
+		return ports.Record{}, false
 	}
-	return ports.Put{}, core.HeartbeatUnknown
+	return e.rec, true
 }
 
 // adoptAs writes the record under a session of ours. Again means that it changed meanwhile.

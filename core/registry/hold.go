@@ -156,7 +156,9 @@ func (r *Registry) expireOne(h *holding, rec ports.Record) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.held[h.key] == h { // still ours: the store did not answer, or the race was lost; look again soon
-		h.phase = holdActive
+		if h.phase == holdExpiring { // and not to be asserted again meanwhile
+			h.phase = holdActive
+		}
 		r.wakeLocked(h, time.Now().Add(time.Second))
 	}
 }

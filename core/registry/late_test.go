@@ -5,6 +5,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -166,4 +167,45 @@ func TestWriteThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
 		sleep(5 * time.Second)
 		assert.Equal(t, core.Status("absent"), a.status("one"))
 	})
+}
+
+// A second registration of what is held here hangs, and the store carries it out when its caller
+// is gone: the newest wins, and nobody holds it.
+func TestTakeOverThatOutlivedItsCallerIsCleanedUp(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		stuck := &stuck{Backend: s.Backend}
+		a := newHost(t, &store{Backend: stuck, cut: make(chan struct{})})
+		defer a.stop(t)
+		first := a.register(t, spec("one"))
+		a.register(t, spec("keeps-the-session"))
+		stuck.hangs.Store(true)
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: spec("one")})
+		require.Error(t, err)
+		stuck.hangs.Store(false)
+		res, err := s.Apply(t.Context(), []ports.Mutation{{Put: stuck.late}})
+		require.NoError(t, err)
+		require.NoError(t, res[0].Err)
+		sleep(5 * time.Second)
+		assert.Equal(t, core.Status("absent"), a.status("one"))
+		assert.Equal(t, core.HeartbeatSuperseded, a.beat(t, first.Lease))
+		assert.Len(t, a.Held(), 1)
+	})
+}
+
+// stuck keeps back the first Put that it is given while it hangs.
+type stuck struct {
+	ports.Backend
+	hangs atomic.Bool
+	late  *ports.Put
+}
+
+func (b *stuck) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	if !b.hangs.Load() || muts[0].Put == nil {
+		return b.Backend.Apply(ctx, muts)
+	}
+	if b.late == nil {
+		b.late = muts[0].Put
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
 }

@@ -191,6 +191,9 @@ func (r *Registry) asserted(a reassertion, s *session, res ports.MutationResult)
 			h.session = s
 		}
 		h.phase = holdActive
+		if s.gone { // before its answer was here
+			r.recoverLocked(h)
+		}
 		if h.keepalive == core.KeepaliveClient {
 			h.deadline = time.Now().Add(h.ttl) // starts whole after the outage
 		}
@@ -201,6 +204,8 @@ func (r *Registry) asserted(a reassertion, s *session, res ports.MutationResult)
 		return assertAgainNow
 	case errors.Is(res.Err, ports.ErrConflict) && res.Record != nil:
 		return r.assertConflictLocked(h, *res.Record)
+	case errors.Is(res.Err, ports.ErrConflict) && !a.put.Replaces.IsZero() && ports.MayCreate(h.gen, res.Tombstone):
+		return assertAgainNow // the store has just swept away what was to be moved
 	case errors.Is(res.Err, ports.ErrConflict):
 		r.assertRefusedLocked(h, res.Tombstone)
 		return assertDone
@@ -215,7 +220,11 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 	if c < 0 {
 		return assertAgainNow
 	}
-	if c == 0 && (rec.Owner == r.owner || rec.Session == h.session.id) {
+	if c == 0 && r.writtenHere(h, rec) {
+		if r.sessions[rec.Session] != nil { // an update was quicker: there is nothing to move
+			r.applyRecordLocked(rec, false)
+			return assertDone
+		}
 		return assertAgainNow
 	}
 	r.applyRecordLocked(rec, false) // superseded, or adopted elsewhere: releases the holding
@@ -246,8 +255,12 @@ func (r *Registry) assertRefusedLocked(h *holding, t *ports.Tombstone) {
 
 // revise prepares the next attempt after a conflict.
 func (r *Registry) revise(a reassertion, res ports.MutationResult) reassertion {
-	if res.Record != nil {
-		a.put.Replaces, a.put.IfRevision = res.Record.Generation, res.Record.Revision
+	if found := res.Record; found != nil {
+		was := a.put.Record
+		if found.Generation == was.Generation && found.Revision.Epoch == was.Revision.Epoch && found.Revision.N > was.Revision.N {
+			a.put.Record = *found // an update since, under a session that ended as well
+		}
+		a.put.Replaces, a.put.IfRevision = found.Generation, found.Revision
 	} else {
 		a.put.Replaces, a.put.IfRevision = core.Generation{}, core.Revision{}
 	}

@@ -199,13 +199,16 @@ func (r *Registry) sessionsDue(now time.Time) (due []*session, next time.Duratio
 	return due[:min(len(due), ports.MaxBatch)], 0
 }
 
-func (r *Registry) renew(due []*session) {
+// renew renews sessions and marks those that ended; false when the store did not answer.
+func (r *Registry) renew(due []*session) bool {
 	ids := make([]ports.SessionID, len(due))
+	r.mu.Lock()
 	shortest := due[0].granted
 	for i, s := range due {
 		ids[i] = s.id
 		shortest = min(shortest, s.granted)
 	}
+	r.mu.Unlock()
 	ctx, cancel := context.WithTimeout(r.ctx, max(shortest/3, time.Second))
 	defer cancel()
 	started := time.Now()
@@ -218,7 +221,7 @@ func (r *Registry) renew(due []*session) {
 		for _, s := range due {
 			s.renewAt = time.Now().Add(jitter(min(500*time.Millisecond, s.granted/8)))
 		}
-		return
+		return false
 	}
 	r.renewedLocked()
 	for i, s := range due {
@@ -232,6 +235,7 @@ func (r *Registry) renew(due []*session) {
 		}
 		s.renewAt = started.Add(s.granted / 3)
 	}
+	return true
 }
 
 // closeEmptySessions closes what holds nothing; the others run out, so that clients have

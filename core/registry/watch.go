@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -275,66 +274,6 @@ func (r *Registry) renewAllLocked(now time.Time) {
 		}
 	}
 	kick(r.renewKick)
-}
-
-// absentee is what a snapshot did not show, as the view held it then.
-type absentee struct {
-	key core.Key
-	rev core.Revision
-}
-
-// resolveAbsences asks the store why records are gone, and believes it.
-func (r *Registry) resolveAbsences(absent []absentee) {
-	for batch := range slices.Chunk(absent, ports.MaxBatch) {
-		keys := make([]core.Key, len(batch))
-		for i, a := range batch {
-			keys[i] = a.key
-		}
-		ctx, cancel := context.WithTimeout(r.ctx, silence)
-		found, err := r.backend.Get(ctx, keys)
-		cancel()
-		if err != nil || len(found) != len(batch) {
-			found = make([]ports.Found, len(batch))
-		}
-		r.mu.Lock()
-		for i, a := range batch {
-			r.absenceLocked(a, found[i])
-		}
-		r.flushLocked()
-		r.mu.Unlock()
-	}
-}
-
-func (r *Registry) absenceLocked(a absentee, found ports.Found) {
-	key := a.key
-	e := r.entryLocked(key)
-	switch {
-	case e == nil || e.leaving != nil || e.rec.Revision != a.rev:
-		return
-	case found.Record != nil:
-		r.applyRecordLocked(*found.Record, false)
-		return
-	}
-	t := ports.Tombstone{Key: key, Generation: e.rec.Generation, Cause: core.CauseUnknown}
-	if found.Tombstone != nil && found.Tombstone.Generation.Compare(e.rec.Generation) >= 0 {
-		t = *found.Tombstone
-	}
-	if h := r.held[key]; h != nil && h.gen == e.rec.Generation {
-		if t.Cause.Expires() && (h.session.gone || found.Tombstone != nil) {
-			r.recoverLocked(h)
-			return
-		}
-		state := core.HeartbeatDeregistered // the session lives, so somebody deleted it
-		if found.Tombstone != nil {
-			state = stateAfter(t, h.gen)
-		}
-		r.releaseLocked(h, state)
-	}
-	if t.Cause.Expires() {
-		r.expireLocked(e, t)
-		return
-	}
-	r.removeLocked(e, t)
 }
 
 // reason asks the store why it is silent, which the end of a wait does not say.
