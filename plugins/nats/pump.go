@@ -39,11 +39,8 @@ func (b *Backend) pump(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	for connections := uint64(0); ; {
-		// A server that came back may have lost, or found, what it had before.
-		now := b.remote.conn.Stats().Reconnects
-		err := b.follow(ctx, now != connections)
-		connections = now
+	for begun := uint64(0); ; {
+		err := b.follow(ctx, &begun)
 		if ctx.Err() != nil {
 			return
 		}
@@ -55,11 +52,18 @@ func (b *Backend) pump(ctx context.Context) {
 	}
 }
 
-// follow reads the stream until something is wrong. whole: from its beginning.
-func (b *Backend) follow(ctx context.Context, whole bool) error {
+// errConnectedAnew says that the stream has to be read again.
+var errConnectedAnew = fmt.Errorf("nats: connected again meanwhile: %w", ports.ErrUnavailable)
+
+// follow reads the stream until something is wrong. begun is how often we had been connected again when its reading
+// last began: since then a server that came back may have lost, or found, what it had before, and all is read.
+func (b *Backend) follow(ctx context.Context, begun *uint64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b.interrupt.Store(&cancel)
+	// What is asked waits for a server that is away, so each step may be the one during which it came back.
+	connections := b.remote.conn.Stats().Reconnects
+	anew := func() bool { return b.remote.conn.Stats().Reconnects != connections }
 	start, done := context.WithTimeout(ctx, consumerTimeout)
 	defer done()
 	now, err := b.current(start)
@@ -80,7 +84,11 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 	if latest != nil {
 		f.latest = latest.seq
 	}
-	from := b.mirror.begin(now, whole, seat, followed)
+	if anew() {
+		return errConnectedAnew
+	}
+	from := b.mirror.begin(now, connections != *begun, seat, followed)
+	*begun = connections // what was begun whole is, by the mirror, until it is done
 	sub, err := b.consume(start, from, followed)
 	if err != nil {
 		return err
@@ -93,6 +101,9 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 		wait, done := context.WithTimeout(ctx, heartbeatLimit)
 		msg, err := sub.NextMsgWithContext(wait)
 		done()
+		if err == nil && anew() {
+			return errConnectedAnew
+		}
 		if err == nil {
 			err = f.take(ctx, msg)
 		}
