@@ -55,3 +55,9 @@ func (b *Backend) FollowAnew() { (*b.interrupt.Load())() }
 
 // Reconnects is how often the process was connected again.
 func (b *Backend) Reconnects() uint64 { return b.remote.conn.Stats().Reconnects }
+
+// Epoch is the one that the process knows of.
+func (b *Backend) Epoch() string { return b.life.Load().epoch }
+
+// Reach has the process know a sequence of the stream that this has not reached, as one does that lost writes.
+func (b *Backend) Reach(seq uint64) { b.life.Load().note(seq) }

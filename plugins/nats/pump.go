@@ -172,7 +172,7 @@ func (f *following) take(ctx context.Context, msg *nats.Msg) error {
 		return fmt.Errorf("message %d of the consumer came as its %d.: %w", meta.Sequence.Consumer, f.received, ports.ErrUnavailable)
 	}
 	f.life.note(meta.Sequence.Stream)
-	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, data: msg.Data, header: msg.Header}); err != nil {
+	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data, header: msg.Header}); err != nil {
 		return err
 	}
 	return f.passed(ctx, meta.Sequence.Stream)
@@ -210,7 +210,7 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 	}
 	f.caughtUp = true
 	b := f.backend
-	missing := b.mirror.unseen(f.last)
+	missing := b.mirror.unseen()
 	var gone []*entry
 	if len(missing) > 0 { // rare, so the leader is asked about each
 		subjects := make([]string, len(missing))
@@ -222,8 +222,11 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 			return err
 		}
 		for i, e := range missing {
-			if stands[i] == nil {
+			switch m := stands[i]; {
+			case m == nil:
 				gone = append(gone, e)
+			case e.undoneBy(m.seq, m.stored):
+				return b.runsBackwards(ctx, f.life)
 			}
 		}
 	}
@@ -247,7 +250,7 @@ func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 		b.mirror.moveTo(now, m.seq)
 		return nil
 	}
-	e := &entry{seq: m.seq, key: key}
+	e := &entry{seq: m.seq, stored: m.stored, key: key}
 	if !m.marker() {
 		e.doc, e.flaw = backendkit.DecodeFor(key, m.data)
 		now.stamp(e.doc, m.seq)
@@ -296,11 +299,7 @@ func (b *Backend) proof(ctx context.Context) error {
 	before := now.made.Swap(made)
 	moved := before != 0 && time.Duration(made-before).Abs() > sameCreation
 	if moved || last < floor || info.State.Msgs == 0 {
-		later, err := b.current(ctx)
-		if err != nil || later != now {
-			return err
-		}
-		return b.replaceEpoch(ctx, "its sequences run backwards, or it was made anew")
+		return b.replaceEpoch(ctx, now, "its sequences run backwards, or it was made anew")
 	}
 	now.note(last)
 	b.mirror.proved(now, last)

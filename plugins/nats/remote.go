@@ -40,6 +40,7 @@ type remote struct {
 // message is what stands at a subject.
 type message struct {
 	seq    uint64
+	stored time.Time
 	data   []byte
 	header nats.Header
 }
@@ -62,7 +63,7 @@ func (r *remote) get(ctx context.Context, subject string) (*message, error) {
 		case err != nil:
 			return err
 		}
-		got = &message{seq: raw.Sequence, data: raw.Data, header: raw.Header}
+		got = &message{seq: raw.Sequence, stored: raw.Time, data: raw.Data, header: raw.Header}
 		return nil
 	})
 	return got, err
