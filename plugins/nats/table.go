@@ -131,6 +131,8 @@ func (t *table) commit(ctx context.Context, now *life, c backendkit.Change) (cor
 	floor := now.seen.Load()
 	seq, err := t.remote.publish(ctx, w)
 	switch {
+	case errors.Is(err, errOvertaken):
+		err = fmt.Errorf("nats: the first answer was lost and others have written there since, so whether it was carried out is unknown: %w", ports.ErrUnavailable)
 	case errors.Is(err, backendkit.ErrStale):
 		return core.Revision{}, backendkit.ErrStale
 	case err == nil && seq <= floor:
