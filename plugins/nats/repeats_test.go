@@ -5,6 +5,7 @@ package nats_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -160,4 +161,50 @@ func TestAWriteThatIsRepeatedTwice(t *testing.T) {
 	require.NoError(t, first.Err)
 	assert.Equal(t, stands.Sequence, first.Record.Revision.N, "it is carried out once")
 	assert.Equal(t, first.Record, backendtest.Get(t, b, "a").Record)
+}
+
+// The acknowledgement of a beat is lost for good. The next one finds that the seat is our own.
+func TestABeatThatIsNotAcknowledgedLosesNoSeat(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	loses := newUnacknowledged(t, "prism.prism.seat-0")
+	close(loses.goOn)
+	var writing sync.Map // inboxes of what is written to seats since
+	taken := make(chan string, 100)
+	pass := func(m passing) bool {
+		if !loses.pass(m) {
+			return false
+		}
+		select {
+		case <-loses.lost:
+		default:
+			return true
+		}
+		if seat, is := strings.CutPrefix(m.subject, "prism.prism.seat-"); is && m.sent {
+			writing.Store(m.reply, seat)
+		}
+		if seat, is := writing.Load(m.subject); is && !strings.Contains(m.payload, `"error"`) {
+			taken <- fmt.Sprint(seat)
+		}
+		return true
+	}
+	b, err := prismnats.Open(backendtest.Within(t), prismnats.Options{URL: relayed(t, store, pass)})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	require.Zero(t, b.Seat())
+
+	loses.arm()
+	ctx := backendtest.Within(t)
+	loses.wait(ctx, t)
+	for range 2 {
+		select {
+		case seat := <-taken:
+			require.Equal(t, "0", seat)
+		case <-ctx.Done():
+			require.NoError(t, ctx.Err(), "no beat came")
+		}
+	}
+	assert.Zero(t, b.Seat())
 }
