@@ -88,3 +88,34 @@ func TestWhatWasPurgedShowsAfterAReconnect(t *testing.T) {
 		})
 	}
 }
+
+// A stream on one server of several may lose what no connection of ours tells of.
+func TestWhatWasPurgedShowsAfterTheServerOfTheStreamRestarts(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.NATS, stores.Options{Nodes: 3})
+	through := func(node int) *prismnats.Backend {
+		b, err := prismnats.Open(backendtest.Within(t), prismnats.Options{URL: store.URLs()[node]})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, b.Close()) })
+		return b
+	}
+	require.NoError(t, through(0).Close())
+	node, err := store.StreamLeader(backendtest.Within(t), streamName)
+	require.NoError(t, err)
+	b := through((node + 1) % store.Nodes())
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	stays := backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	stream, err := raw(t, store).Stream(backendtest.Within(t), streamName)
+	require.NoError(t, err)
+	require.NoError(t, stream.Purge(backendtest.Within(t), jetstream.WithPurgeSubject(recordSubject(namespace, rec.Key))))
+	require.NoError(t, store.StopNode(backendtest.Within(t), node))
+	require.NoError(t, store.StartNode(backendtest.Within(t), node))
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	events := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	require.Len(t, events, 2)
+	assert.Equal(t, stays, events[0].Record)
+	assert.Zero(t, b.Reconnects())
+}

@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -52,12 +53,15 @@ func (b *Backend) pump(ctx context.Context) {
 	}
 }
 
+// unknown is a number of connections that is none: the stream is read from its beginning.
+const unknown = math.MaxUint64
+
 // errConnectedAnew says that the stream has to be read again.
 var errConnectedAnew = fmt.Errorf("nats: connected again meanwhile: %w", ports.ErrUnavailable)
 
 // follow reads the stream until something is wrong. begun is how often we had been connected again when its reading
 // last began: since then a server that came back may have lost, or found, what it had before, and all is read.
-func (b *Backend) follow(ctx context.Context, begun *uint64) error {
+func (b *Backend) follow(ctx context.Context, begun *uint64) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b.interrupt.Store(&cancel)
@@ -73,6 +77,13 @@ func (b *Backend) follow(ctx context.Context, begun *uint64) error {
 	info, err := b.remote.info(start)
 	if err != nil {
 		return err
+	}
+	if info.Config.Replicas == 1 { // the one server that has the stream need not be the one that we are connected to
+		defer func() {
+			if !errors.Is(err, context.Canceled) {
+				*begun = unknown
+			}
+		}()
 	}
 	seat := int(b.seats.held.Load())
 	followed := b.names.followed(seat)
