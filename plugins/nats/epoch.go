@@ -138,17 +138,34 @@ func (b *Backend) renewEpoch(ctx context.Context, stands uint64, why string) err
 	return err
 }
 
-// replaceEpoch makes a new epoch in the place of the one that stands.
-func (b *Backend) replaceEpoch(ctx context.Context, why string) error {
+// replaceEpoch makes a new epoch in the place of a life's, unless another one stands by now.
+func (b *Backend) replaceEpoch(ctx context.Context, now *life, why string) error {
 	stands, err := b.remote.get(ctx, b.names.epoch())
-	if err != nil || stands == nil {
-		return err // the next read makes one
+	if errors.Is(err, errStreamGone) || err == nil && stands == nil {
+		_, err = b.current(ctx) // makes one
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	if later, err := b.recognize(stands); err != nil || later != now {
+		return err
 	}
 	if err := b.renewEpoch(ctx, stands.seq, why); err != nil {
 		return err
 	}
 	_, err = b.current(ctx)
 	return err
+}
+
+// runsBackwards begins a new epoch where a sequence that the life had reached before was given again: the stream
+// lost writes. It returns errMovedOn, or why there is none yet.
+func (b *Backend) runsBackwards(ctx context.Context, now *life) error {
+	err := b.replaceEpoch(ctx, now, "the server lost writes and gives their sequences again")
+	if err != nil {
+		return fmt.Errorf("nats: the server lost writes, and no new epoch could be made yet (%s): %w", err.Error(), ports.ErrUnavailable)
+	}
+	return errMovedOn
 }
 
 // newEpoch is a random UUID.

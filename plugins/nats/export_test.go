@@ -46,3 +46,18 @@ func (b *Backend) Vanish() { b.remote.conn.close() }
 
 // Requests is how many messages the process has sent.
 func (b *Backend) Requests() uint64 { return b.remote.conn.Stats().OutMsgs }
+
+// Following tells one attempt of the pump to follow the stream from another.
+func (b *Backend) Following() any { return b.interrupt.Load() }
+
+// FollowAnew ends the attempt that is under way, as a seat does that is taken or lost.
+func (b *Backend) FollowAnew() { (*b.interrupt.Load())() }
+
+// Reconnects is how often the process was connected again.
+func (b *Backend) Reconnects() uint64 { return b.remote.conn.Stats().Reconnects }
+
+// Epoch is the one that the process knows of.
+func (b *Backend) Epoch() string { return b.life.Load().epoch }
+
+// Reach has the process know a sequence of the stream that this has not reached, as one does that lost writes.
+func (b *Backend) Reach(seq uint64) { b.life.Load().note(seq) }

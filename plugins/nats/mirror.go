@@ -16,10 +16,17 @@ import (
 
 // entry is what stands at a key. It is never changed once it is in the mirror.
 type entry struct {
-	seq  uint64
-	key  core.Key
-	doc  backendkit.Document
-	flaw error // why the document cannot be read
+	seq    uint64
+	stored time.Time // by the stream's account, which tells two messages of one sequence apart
+	key    core.Key
+	doc    backendkit.Document
+	flaw   error // why the document cannot be read
+}
+
+// undoneBy reports whether a message of the same key was written before the entry, or in its place. If it is what
+// stands there the stream lost the entry, and what came after it.
+func (e *entry) undoneBy(seq uint64, stored time.Time) bool {
+	return seq < e.seq || seq == e.seq && !stored.Equal(e.stored)
 }
 
 // mirror is safe for concurrent use.
@@ -92,9 +99,9 @@ func (m *mirror) begin(now *life, whole bool, seat int, followed string) uint64 
 	return m.position + 1
 }
 
-// unseen are the entries up to a sequence that did not come while the stream was read again: they
-// are gone, or were replaced further on.
-func (m *mirror) unseen(last uint64) []*entry {
+// unseen are the entries that did not come while the stream was read again: they are gone, lost, or were replaced
+// further on.
+func (m *mirror) unseen() []*entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.reread == nil {
@@ -102,7 +109,7 @@ func (m *mirror) unseen(last uint64) []*entry {
 	}
 	var missing []*entry
 	for key, e := range m.live {
-		if _, stands := m.reread[key]; !stands && e.seq <= last {
+		if _, stands := m.reread[key]; !stands {
 			missing = append(missing, e)
 		}
 	}
@@ -144,10 +151,10 @@ func (m *mirror) takeRecord(e *entry, marker bool) {
 	if m.own[e.key] <= e.seq {
 		delete(m.own, e.key)
 	}
-	if m.reread != nil {
+	was := m.live[e.key]
+	if m.reread != nil && (was == nil || !was.undoneBy(e.seq, e.stored)) {
 		m.reread[e.key] = struct{}{}
 	}
-	was := m.live[e.key]
 	if was != nil && was.seq >= e.seq {
 		return // read again
 	}

@@ -3,6 +3,7 @@ package nats
 // mirror_internal_test.go: subjects, versions and the copy of the namespace, without a server.
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -159,16 +160,42 @@ func TestReadingAgain(t *testing.T) {
 	m.takeRecord(recordAt(5, "stays", "s"), false)
 	m.takeRecord(recordAt(7, "newer", "s"), false)
 	m.takeRecord(recordAt(8, "added", "s"), false)
-	missing := m.unseen(8)
+	missing := m.unseen()
 	assert.Equal(t, []uint64{6}, sequences(missing))
 	m.caughtUpNow(0, missing)
 	assert.Equal(t, []uint64{3, 5, 7, 8}, sequences(m.after(0, true).entries))
-	assert.Empty(t, m.unseen(8), "until it is read again")
+	assert.Empty(t, m.unseen(), "until it is read again")
 	assert.Equal(t, 2, m.after(0, true).turn-before, "one came back, one is gone")
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	assert.Contains(t, m.sweeps, ports.SessionID("ended"))
 	assert.NotContains(t, m.sweeps, ports.SessionID("s"))
+}
+
+// A server that lost its last writes gives their sequences again.
+func TestWhatWasLostIsUnseen(t *testing.T) {
+	t.Parallel()
+	now := &life{epoch: "e"}
+	m := reading(now)
+	for seq, id := range map[uint64]string{5: "stays", 6: "back", 7: "rewritten", 8: "revived"} {
+		m.takeRecord(recordAt(seq, id, "s"), false)
+	}
+	m.caughtUpNow(8, nil)
+	m.begin(now, true, 0, "all")
+	m.takeRecord(recordAt(3, "back", "s"), false)
+	m.takeRecord(recordAt(4, "revived", "s"), false)
+	m.takeRecord(recordAt(5, "stays", "s"), false)
+	other := recordAt(7, "rewritten", "s")
+	other.stored = time.Unix(1, 0)
+	m.takeRecord(other, false)
+	m.takeRecord(recordAt(8, "revived", "s"), false)
+	missing := m.unseen()
+	slices.SortFunc(missing, func(a, b *entry) int { return bySequence(a, b.seq) })
+	assert.Equal(t, []uint64{6, 7}, sequences(missing))
+	assert.True(t, missing[0].undoneBy(3, time.Time{}))
+	assert.True(t, missing[1].undoneBy(7, other.stored))
+	assert.False(t, missing[1].undoneBy(7, time.Time{}.Local()), "the same")
+	assert.False(t, missing[1].undoneBy(9, time.Time{}), "it comes further on")
 }
 
 // Who takes a seat has passed over sessions, and reads all until it has them.

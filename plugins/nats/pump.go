@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -39,11 +40,8 @@ func (b *Backend) pump(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	for connections := uint64(0); ; {
-		// A server that came back may have lost, or found, what it had before.
-		now := b.remote.conn.Stats().Reconnects
-		err := b.follow(ctx, now != connections)
-		connections = now
+	for begun := uint64(0); ; {
+		err := b.follow(ctx, &begun)
 		if ctx.Err() != nil {
 			return
 		}
@@ -55,11 +53,21 @@ func (b *Backend) pump(ctx context.Context) {
 	}
 }
 
-// follow reads the stream until something is wrong. whole: from its beginning.
-func (b *Backend) follow(ctx context.Context, whole bool) error {
+// unknown is a number of connections that is none: the stream is read from its beginning.
+const unknown = math.MaxUint64
+
+// errConnectedAnew says that the stream has to be read again.
+var errConnectedAnew = fmt.Errorf("nats: connected again meanwhile: %w", ports.ErrUnavailable)
+
+// follow reads the stream until something is wrong. begun is how often we had been connected again when its reading
+// last began: since then a server that came back may have lost, or found, what it had before, and all is read.
+func (b *Backend) follow(ctx context.Context, begun *uint64) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	b.interrupt.Store(&cancel)
+	// What is asked waits for a server that is away, so each step may be the one during which it came back.
+	connections := b.remote.conn.Stats().Reconnects
+	anew := func() bool { return b.remote.conn.Stats().Reconnects != connections }
 	start, done := context.WithTimeout(ctx, consumerTimeout)
 	defer done()
 	now, err := b.current(start)
@@ -69,6 +77,13 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 	info, err := b.remote.info(start)
 	if err != nil {
 		return err
+	}
+	if info.Config.Replicas == 1 { // the one server that has the stream need not be the one that we are connected to
+		defer func() {
+			if !errors.Is(err, context.Canceled) {
+				*begun = unknown
+			}
+		}()
 	}
 	seat := int(b.seats.held.Load())
 	followed := b.names.followed(seat)
@@ -80,7 +95,11 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 	if latest != nil {
 		f.latest = latest.seq
 	}
-	from := b.mirror.begin(now, whole, seat, followed)
+	if anew() {
+		return errConnectedAnew
+	}
+	from := b.mirror.begin(now, connections != *begun, seat, followed)
+	*begun = connections // what was begun whole is, by the mirror, until it is done
 	sub, err := b.consume(start, from, followed)
 	if err != nil {
 		return err
@@ -93,6 +112,9 @@ func (b *Backend) follow(ctx context.Context, whole bool) error {
 		wait, done := context.WithTimeout(ctx, heartbeatLimit)
 		msg, err := sub.NextMsgWithContext(wait)
 		done()
+		if err == nil && anew() {
+			return errConnectedAnew
+		}
 		if err == nil {
 			err = f.take(ctx, msg)
 		}
@@ -161,7 +183,7 @@ func (f *following) take(ctx context.Context, msg *nats.Msg) error {
 		return fmt.Errorf("message %d of the consumer came as its %d.: %w", meta.Sequence.Consumer, f.received, ports.ErrUnavailable)
 	}
 	f.life.note(meta.Sequence.Stream)
-	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, data: msg.Data, header: msg.Header}); err != nil {
+	if err := b.takeMessage(f.life, msg.Subject, &message{seq: meta.Sequence.Stream, stored: meta.Timestamp, data: msg.Data, header: msg.Header}); err != nil {
 		return err
 	}
 	return f.passed(ctx, meta.Sequence.Stream)
@@ -199,7 +221,7 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 	}
 	f.caughtUp = true
 	b := f.backend
-	missing := b.mirror.unseen(f.last)
+	missing := b.mirror.unseen()
 	var gone []*entry
 	if len(missing) > 0 { // rare, so the leader is asked about each
 		subjects := make([]string, len(missing))
@@ -211,8 +233,11 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 			return err
 		}
 		for i, e := range missing {
-			if stands[i] == nil {
+			switch m := stands[i]; {
+			case m == nil:
 				gone = append(gone, e)
+			case e.undoneBy(m.seq, m.stored):
+				return b.runsBackwards(ctx, f.life)
 			}
 		}
 	}
@@ -236,7 +261,7 @@ func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 		b.mirror.moveTo(now, m.seq)
 		return nil
 	}
-	e := &entry{seq: m.seq, key: key}
+	e := &entry{seq: m.seq, stored: m.stored, key: key}
 	if !m.marker() {
 		e.doc, e.flaw = backendkit.DecodeFor(key, m.data)
 		now.stamp(e.doc, m.seq)
@@ -285,11 +310,7 @@ func (b *Backend) proof(ctx context.Context) error {
 	before := now.made.Swap(made)
 	moved := before != 0 && time.Duration(made-before).Abs() > sameCreation
 	if moved || last < floor || info.State.Msgs == 0 {
-		later, err := b.current(ctx)
-		if err != nil || later != now {
-			return err
-		}
-		return b.replaceEpoch(ctx, "its sequences run backwards, or it was made anew")
+		return b.replaceEpoch(ctx, now, "its sequences run backwards, or it was made anew")
 	}
 	now.note(last)
 	b.mirror.proved(now, last)

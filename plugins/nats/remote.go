@@ -6,6 +6,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type remote struct {
 // message is what stands at a subject.
 type message struct {
 	seq    uint64
+	stored time.Time
 	data   []byte
 	header nats.Header
 }
@@ -62,7 +64,7 @@ func (r *remote) get(ctx context.Context, subject string) (*message, error) {
 		case err != nil:
 			return err
 		}
-		got = &message{seq: raw.Sequence, data: raw.Data, header: raw.Header}
+		got = &message{seq: raw.Sequence, stored: raw.Time, data: raw.Data, header: raw.Header}
 		return nil
 	})
 	return got, err
@@ -116,8 +118,12 @@ type write struct {
 	repeated bool          // an earlier attempt may have been carried out
 }
 
+// errOvertaken is ErrStale where that does not say whether the write was carried out before.
+var errOvertaken = fmt.Errorf("others wrote since it was first sent: %w", backendkit.ErrStale)
+
 // publish writes and returns the message's sequence. backendkit.ErrStale: something else
-// stands there, or the stream is another one.
+// stands there, or the stream is another one. Of a write that had to be sent again it is errOvertaken: the first may
+// have been carried out, and what it wrote been replaced.
 func (r *remote) publish(ctx context.Context, w write) (uint64, error) {
 	msg := &nats.Msg{Subject: w.subject, Data: w.data, Header: make(nats.Header)}
 	msg.Header.Set(nats.MsgIdHdr, w.id)
@@ -129,14 +135,22 @@ func (r *remote) publish(ctx context.Context, w write) (uint64, error) {
 	}
 	msg.Header.Set(nats.ExpectedStreamHdr, r.names.stream)
 	var seq uint64
+	overtaken := false
 	err := r.ask(ctx, w.subject, func(ctx context.Context) error {
 		ack, err := r.js.PublishMsg(ctx, msg, jetstream.WithRetryAttempts(0))
 		if isStale(err) && w.repeated {
 			// A server alone looks at what is expected before it looks for the message's id.
-			if stands, _ := r.get(ctx, w.subject); stands != nil && stands.header.Get(nats.MsgIdHdr) == w.id {
+			stands, failed := r.get(ctx, w.subject)
+			switch {
+			case failed != nil && ctx.Err() != nil:
+				return ctx.Err() // it is sent once more, and looked at again
+			case failed != nil:
+				return failed
+			case stands != nil && stands.header.Get(nats.MsgIdHdr) == w.id:
 				seq = stands.seq
 				return nil
 			}
+			overtaken = true
 		}
 		w.repeated = true
 		switch {
@@ -151,7 +165,10 @@ func (r *remote) publish(ctx context.Context, w write) (uint64, error) {
 		seq = ack.Sequence
 		return nil
 	})
-	if isStale(err) || errors.Is(err, errStreamGone) {
+	switch {
+	case overtaken:
+		return 0, errOvertaken
+	case isStale(err), errors.Is(err, errStreamGone):
 		return 0, backendkit.ErrStale
 	}
 	return seq, err

@@ -86,27 +86,29 @@ func (b *Backend) keepSeat(ctx context.Context, all bool) error {
 			return err
 		}
 	}
+	from := 0
 	if held := s.held.Load(); held != noSeat {
 		err := b.takeSeat(ctx, int(held), s.seq)
 		if !errors.Is(err, backendkit.ErrStale) {
 			return err // without an answer it is ours until we hear otherwise
 		}
-		all = true // we were away for too long
+		// We were away for too long, or our last beat stands there and its acknowledgement was lost.
+		all, from = true, int(held)
 	}
 	// Held changes once, from one seat to what comes of this: the pump is told of that, and of no moment without.
-	taken, err := b.findSeat(ctx, all)
+	taken, err := b.findSeat(ctx, all, from)
 	if !taken {
 		s.held.Store(noSeat)
 	}
 	return err
 }
 
-// findSeat looks at the next seat, or at all, and takes one that is free.
-func (b *Backend) findSeat(ctx context.Context, all bool) (taken bool, err error) {
+// findSeat looks at the next seat, or at all from one on, and takes one that is free or has our name.
+func (b *Backend) findSeat(ctx context.Context, all bool, from int) (taken bool, err error) {
 	s := b.seats
 	looks := 1
 	if all {
-		s.look, looks = 0, seatCount
+		s.look, looks = from, seatCount
 	}
 	for range looks {
 		n := s.look
@@ -115,7 +117,7 @@ func (b *Backend) findSeat(ctx context.Context, all bool) (taken bool, err error
 		if err != nil {
 			return false, err
 		}
-		seq, free := readSeat(stands)
+		seq, free := readSeat(stands, s.holder)
 		if !free {
 			continue
 		}
@@ -126,13 +128,13 @@ func (b *Backend) findSeat(ctx context.Context, all bool) (taken bool, err error
 	return false, nil
 }
 
-// readSeat reads what stands at a seat's subject.
-func readSeat(m *message) (seq uint64, free bool) {
+// readSeat reads what stands at a seat's subject. It is free for somebody also where that is his.
+func readSeat(m *message, holder string) (seq uint64, free bool) {
 	if m == nil {
 		return 0, true
 	}
 	var j seatJSON
-	return m.seq, m.marker() || json.Unmarshal(m.data, &j) != nil || j.Holder == ""
+	return m.seq, m.marker() || json.Unmarshal(m.data, &j) != nil || j.Holder == "" || j.Holder == holder
 }
 
 // takeSeat writes our name on a seat, where still the same stands there.

@@ -141,15 +141,21 @@ func (b *Backend) openSession(ctx context.Context, spec ports.SessionSpec) (time
 	}
 }
 
-// writeSession writes an open session where still the same stands as s was read from.
+// writeSession writes an open session where still the same stands as s was read from. backendkit.ErrStale: it does
+// not, or the store started anew.
 func (b *Backend) writeSession(ctx context.Context, now *life, id ports.SessionID, s session, attempt string) error {
 	s.doc.Epoch = now.epoch
 	data, err := json.Marshal(s.doc)
 	if err != nil {
 		return err
 	}
-	before := time.Now()
+	before, floor := time.Now(), now.seen.Load()
 	s.seq, err = b.remote.publish(ctx, write{subject: b.names.session(id), data: data, ttl: s.ttl(), expected: s.seq, id: attempt})
+	if err == nil && s.seq <= floor {
+		if err = b.runsBackwards(ctx, now); errors.Is(err, errMovedOn) {
+			return backendkit.ErrStale
+		}
+	}
 	if err != nil {
 		return err
 	}

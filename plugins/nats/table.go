@@ -131,12 +131,17 @@ func (t *table) commit(ctx context.Context, now *life, c backendkit.Change) (cor
 	floor := now.seen.Load()
 	seq, err := t.remote.publish(ctx, w)
 	switch {
+	case errors.Is(err, errOvertaken):
+		err = fmt.Errorf("nats: the first answer was lost and others have written there since, so whether it was carried out is unknown: %w", ports.ErrUnavailable)
 	case errors.Is(err, backendkit.ErrStale):
 		return core.Revision{}, backendkit.ErrStale
-	case err != nil:
+	case err == nil && seq <= floor:
+		err = t.runsBackwards(ctx, now)
+	case err == nil && t.life.Load() != now:
+		err = errMovedOn
+	}
+	if err != nil {
 		return core.Revision{}, fmt.Errorf("write %s: %w", c.Key, t.closing.Or(err))
-	case seq <= floor || t.life.Load() != now:
-		return core.Revision{}, fmt.Errorf("write %s: the store started anew meanwhile: %w", c.Key, ports.ErrUnavailable)
 	}
 	now.note(seq)
 	t.mirror.noteOwn(now, c.Key, seq)

@@ -359,23 +359,3 @@ func TestAServerThatComesBackIsNoChange(t *testing.T) {
 	assert.NotNil(t, found[0].Record)
 	assert.NotNil(t, found[1].Record)
 }
-
-// What somebody purged by hand shows once the stream is read again.
-func TestWhatWasPurgedShowsAfterAReconnect(t *testing.T) {
-	t.Parallel()
-	store := stores.ForTest(t, stores.NATS, stores.Options{})
-	b := open(t, store, prismnats.Options{})
-	backendtest.Session(t, b, "s", time.Hour)
-	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
-	stays := backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
-	w := backendtest.Follow(t, b, core.Revision{})
-	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
-	stream, err := raw(t, store).Stream(backendtest.Within(t), streamName)
-	require.NoError(t, err)
-	require.NoError(t, stream.Purge(backendtest.Within(t), jetstream.WithPurgeSubject(recordSubject(namespace, rec.Key))))
-	require.NoError(t, store.Restart(backendtest.Within(t)))
-	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
-	events := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
-	require.Len(t, events, 2)
-	assert.Equal(t, stays, events[0].Record)
-}

@@ -342,13 +342,11 @@ func (c *Cluster) Wipe(ctx context.Context) error {
 
 // RemoveData empties a store that was stopped.
 func (c *Cluster) RemoveData() error {
-	if pids := c.PIDs(); len(pids) > 0 {
-		return fmt.Errorf("%s runs (%v): stop it before its data is removed", c.kind, pids)
-	}
-	c.fresh = true
-	return c.each(c.nodes, func(n *node) error {
+	err := c.stopped("its data is removed", func(n *node) error {
 		return errors.Join(os.RemoveAll(n.dataDir()), os.MkdirAll(n.dataDir(), 0o700))
 	})
+	c.fresh = c.fresh || err == nil
+	return err
 }
 
 // Close ends all nodes at once, each by its own process id, and removes all that was written.

@@ -43,6 +43,7 @@ func TestDataOutlivesAStopAndNotAWipe(t *testing.T) {
 			require.NoError(t, c.Stop(ctx))
 			assert.Empty(t, c.PIDs())
 			require.Error(t, client.put(ctx, "kept", "2"), "a stopped store takes no writes")
+			require.NoError(t, c.KeepData())
 			require.NoError(t, c.Start(ctx))
 			assert.Equal(t, urls, c.URLs(), "a restart keeps the ports")
 			assert.NotEqual(t, pids, c.PIDs())
@@ -51,6 +52,13 @@ func TestDataOutlivesAStopAndNotAWipe(t *testing.T) {
 			require.NoError(t, c.Kill())
 			require.NoError(t, c.Start(ctx))
 			assert.Equal(t, "1", must(client.get(ctx, "kept"))(t), "data outlives a kill")
+
+			require.NoError(t, client.put(ctx, "kept", "2"))
+			require.ErrorContains(t, c.RevertData(), "stop it before")
+			require.NoError(t, c.Kill())
+			require.NoError(t, c.RevertData())
+			require.NoError(t, c.Start(ctx))
+			assert.Equal(t, "1", must(client.get(ctx, "kept"))(t), "what was written since is lost")
 
 			require.NoError(t, c.Wipe(ctx))
 			assert.Equal(t, urls, c.URLs())
