@@ -91,7 +91,7 @@ func (b *Backend) follow(ctx context.Context, begun *uint64) (err error) {
 	if err != nil {
 		return err
 	}
-	f := &following{backend: b, life: now, last: info.State.LastSeq}
+	f := &following{backend: b, life: now, last: info.State.LastSeq, replicas: info.Config.Replicas}
 	if latest != nil {
 		f.latest = latest.seq
 	}
@@ -167,7 +167,15 @@ type following struct {
 	latest   uint64 // of what is followed, a moment later; the consumer says nothing of what is not
 	received uint64 // messages of the consumer
 	caughtUp bool
+	replicas int // of the stream
 }
+
+// A leader that has just been elected may answer before it has applied all that it holds, and then seems to have lost
+// it. Where there can be another leader, what it says counts only when it says so this often.
+const (
+	saidAtLeast = 4
+	saidEvery   = 500 * time.Millisecond
+)
 
 // take takes one message of the consumer.
 func (f *following) take(ctx context.Context, msg *nats.Msg) error {
@@ -222,27 +230,45 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 	f.caughtUp = true
 	b := f.backend
 	missing := b.mirror.unseen()
-	var gone []*entry
-	if len(missing) > 0 { // rare, so the leader is asked about each
-		subjects := make([]string, len(missing))
-		for i, e := range missing {
-			subjects[i] = b.names.record(e.key)
+	gone, undone, err := b.without(ctx, missing)
+	for said := 1; err == nil && undone && f.replicas > 1 && said < saidAtLeast; said++ {
+		if !pause(ctx, saidEvery) {
+			return ctx.Err()
 		}
-		_, stands, err := b.read(ctx, subjects...)
-		if err != nil {
-			return err
-		}
-		for i, e := range missing {
-			switch m := stands[i]; {
-			case m == nil:
-				gone = append(gone, e)
-			case e.undoneBy(m.seq, m.stored):
-				return b.runsBackwards(ctx, f.life)
-			}
-		}
+		gone, undone, err = b.without(ctx, missing)
+	}
+	switch {
+	case err != nil:
+		return err
+	case undone:
+		return b.runsBackwards(ctx, f.life)
 	}
 	b.mirror.caughtUpNow(f.last, gone)
 	return nil
+}
+
+// without asks the leader what became of entries that did not come again: which of them are gone, and whether one was
+// undone. They are rare, so it is asked about each.
+func (b *Backend) without(ctx context.Context, missing []*entry) (gone []*entry, undone bool, err error) {
+	if len(missing) == 0 {
+		return nil, false, nil
+	}
+	subjects := make([]string, len(missing))
+	for i, e := range missing {
+		subjects[i] = b.names.record(e.key)
+	}
+	_, stands, err := b.read(ctx, subjects...)
+	if err != nil {
+		return nil, false, err
+	}
+	for i, e := range missing {
+		if m := stands[i]; m == nil {
+			gone = append(gone, e)
+		} else if e.undoneBy(m.seq, m.stored) {
+			undone = true
+		}
+	}
+	return gone, undone, nil
 }
 
 // takeMessage takes what stands at a subject into the mirror.
@@ -274,14 +300,14 @@ func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 func (b *Backend) prove(ctx context.Context) {
 	tick := time.NewTicker(bookmarkEvery)
 	defer tick.Stop()
-	for {
+	for behind := 0; ; {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
 		call, cancel := context.WithTimeout(ctx, proofTimeout)
-		err := b.proof(call)
+		err := b.proof(call, &behind)
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			b.log.Debug("the stream's leader does not say how far it is", "error", err)
@@ -293,7 +319,8 @@ func (b *Backend) prove(ctx context.Context) {
 // another one after a restart, by milliseconds.
 const sameCreation = time.Second
 
-func (b *Backend) proof(ctx context.Context) error {
+// proof asks once. Behind counts how often in a row a leader has said less than what had been seen before.
+func (b *Backend) proof(ctx context.Context, behind *int) error {
 	now := b.life.Load()
 	if now == nil {
 		return nil // the pump reads it
@@ -309,6 +336,11 @@ func (b *Backend) proof(ctx context.Context) error {
 	last, made := info.State.LastSeq, info.Created.UnixNano()
 	before := now.made.Swap(made)
 	moved := before != 0 && time.Duration(made-before).Abs() > sameCreation
+	if last >= floor {
+		*behind = 0
+	} else if *behind++; !moved && info.Config.Replicas > 1 && *behind < saidAtLeast {
+		return fmt.Errorf("nats: it says that it is at %d, and %d has been seen: %w", last, floor, ports.ErrUnavailable)
+	}
 	if moved || last < floor || info.State.Msgs == 0 {
 		return b.replaceEpoch(ctx, now, "its sequences run backwards, or it was made anew")
 	}
