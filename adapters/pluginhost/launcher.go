@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -120,7 +121,8 @@ func (l *launcher) clientConfig(proc *process) *plugin.ClientConfig {
 		SyncStdout:       proc.log.writer("stdout", nil),
 		SyncStderr:       proc.log.writer("stderr", nil),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: l.room.dir},
-		GRPCDialOptions:  append([]grpc.DialOption{grpc.WithChainStreamInterceptor(forgiveStdio)}, l.DialOptions...),
+		GRPCDialOptions: slices.Concat(pluginrpc.DialOptions(),
+			[]grpc.DialOption{grpc.WithChainStreamInterceptor(forgiveStdio)}, l.DialOptions),
 		RunnerFunc: func(_ hclog.Logger, spec *exec.Cmd, _ string) (gorunner.Runner, error) {
 			proc.handshake(spec.Env, l.room.dir)
 			return proc, nil

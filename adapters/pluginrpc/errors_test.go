@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/marketprism/prism/adapters/pluginrpc"
 	"github.com/marketprism/prism/adapters/pluginrpc/backendv1"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/ports"
@@ -150,7 +151,7 @@ func TestStatusWithoutDetailsIsReadByItsCode(t *testing.T) {
 		codes.DataLoss: ports.ErrUnavailable, codes.OutOfRange: ports.ErrUnavailable, codes.Unauthenticated: ports.ErrUnavailable,
 	}
 	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
-		s := grpc.NewServer()
+		s := grpc.NewServer(pluginrpc.ServerOptions()...)
 		backendv1.RegisterRegistryBackendServer(s, foreign{code: code})
 		client, _ := serveInMemory(t, s)
 		b, err := client.Open(t.Context(), nil)

@@ -135,8 +135,11 @@ func serveInMemory(tb testing.TB, s *grpc.Server) (client *pluginrpc.Client, cut
 	lis := bufconn.Listen(1 << 20)
 	var served sync.WaitGroup
 	served.Go(func() { assert.NoError(tb, s.Serve(lis)) })
-	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///bufconn", append(pluginrpc.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			conn, err := lis.DialContext(ctx)
+			return overhear(tb, conn), err
+		}))...)
 	require.NoError(tb, err)
 	tb.Cleanup(func() {
 		assert.NoError(tb, conn.Close())

@@ -31,11 +31,26 @@ var largeAnswer = grpc.MaxCallRecvMsgSize(maxMessageBytes)
 // goroutines of their own.
 const streamWorkers = 4
 
+// windowBytes is how much of a stream, and of a connection, one side takes before it was read.
+// It is fixed, because gRPC would else send a ping with each message to learn how much the
+// connection bears, and on an idle machine every ping and its answer wake a process in the middle
+// of what the message is about.
+const windowBytes = 256 << 10
+
 // ServerOptions are what a grpc.Server needs to hold NewServer; Serve sets them by itself.
 func ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
+		grpc.StaticStreamWindowSize(windowBytes), grpc.StaticConnWindowSize(windowBytes),
 		grpc.MaxRecvMsgSize(maxMessageBytes), grpc.NumStreamWorkers(streamWorkers),
 		grpc.ChainUnaryInterceptor(traceUnary), grpc.ChainStreamInterceptor(traceStream),
+	}
+}
+
+// DialOptions are what a host's connection to a plugin should have; pluginhost sets them by
+// itself.
+func DialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithStaticStreamWindowSize(windowBytes), grpc.WithStaticConnWindowSize(windowBytes),
 	}
 }
 

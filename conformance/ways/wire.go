@@ -43,8 +43,8 @@ func (h *overTheWire) Open(ctx context.Context, namespace string) (ports.Backend
 	backendv1.RegisterRegistryBackendServer(server, pluginrpc.NewServer(h.plugin))
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = server.Serve(listener) }) // it ends with Stop
-	conn, err := grpc.NewClient("passthrough:///bufconn", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))
+	conn, err := grpc.NewClient("passthrough:///bufconn", append(pluginrpc.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }))...)
 	stop := func() {
 		server.Stop()
 		serving.Wait()
