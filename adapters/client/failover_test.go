@@ -103,6 +103,15 @@ func TestAHostWithoutItsStoreIsLeftByWhatIsNotRepeated(t *testing.T) {
 		h.requests(), "one that can renew some leases is kept")
 }
 
+func TestThatNothingIsEligibleIsNoFailureOfTheHost(t *testing.T) {
+	c, h := newClient(t, func(*http.Request, string) (*http.Response, error) { return refuse(core.ErrNoEligible) }, hostA, hostB)
+	for range 2 {
+		_, err := c.URL(t.Context(), "api", discovery.PickOptions{})
+		require.ErrorIs(t, err, core.ErrNoEligible)
+	}
+	assert.Equal(t, []string{"GET " + hostA + "/v1/services/api/pick", "GET " + hostA + "/v1/services/api/pick"}, h.requests())
+}
+
 func TestWhatIsNotRepeatedGetsAllTheTimeOnceItWentOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, h := newClient(t, firstIs(func(req *http.Request) (*http.Response, error) {

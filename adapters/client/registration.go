@@ -19,8 +19,8 @@ import (
 
 // Registration is an instance that this program keeps registered: it sends heartbeats at a
 // third of the ttl, and registers again when the lease expired or the store lost its data, until
-// it knows that it is registered. It stops, and says so loudly, when a newer registration owns the instance or somebody removed it.
-// It is safe for concurrent use.
+// it knows that it is registered. It stops, and says so loudly, when a newer registration owns
+// the instance or somebody removed it. It is safe for concurrent use.
 type Registration struct {
 	c     *Client
 	key   core.Key

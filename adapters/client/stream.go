@@ -223,8 +223,9 @@ func jitter(d time.Duration) time.Duration {
 
 // permanent reports whether trying again cannot help.
 func permanent(err error) bool {
-	if _, answered := errors.AsType[*problem.Error](err); !answered {
+	d, answered := errors.AsType[*problem.Error](err)
+	if !answered {
 		return isAny(err, core.ErrUnauthenticated, core.ErrPermission, core.ErrClosed)
 	}
-	return !isAny(err, core.ErrUnavailable, core.ErrRateLimited)
+	return !failing(d) && d.Code != problem.CodeRateLimited
 }

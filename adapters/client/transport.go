@@ -112,7 +112,7 @@ func (c *Client) send(ctx context.Context, req request) (res *http.Response, at 
 
 // failing reports whether an error is the host's own, so that another may do better.
 func failing(d *problem.Error) bool {
-	return d.Code == problem.CodeUnavailable || d.Code == problem.CodeInternal
+	return d.Code == problem.CodeUnavailable || d.Status >= http.StatusInternalServerError && d.Code != problem.CodeNoEligible
 }
 
 // share is how long a host may take to begin its answer, so that each of those left gets a
