@@ -6,7 +6,10 @@
 //	reg, err := c.Register(ctx, discovery.Spec{Service: "api", Host: "10.0.0.7", Port: 8080})
 //	defer reg.Close(ctx)
 //
-// Several addresses, of hosts of the same store, are tried in turn when one cannot be reached.
+// Several addresses, of hosts of the same store, are tried in turn when one cannot be reached, and
+// each gets its share of the time that a call has. A host that does not answer, or has no store, is
+// asked last from then on. What may have been done already is not tried elsewhere, unless it can be
+// done twice without harm.
 package client
 
 import (
@@ -39,7 +42,8 @@ type Config struct {
 	// HTTPClient makes the requests; it must have no Timeout, which would cut streams off. nil
 	// means a client of its own, which follows no redirect.
 	HTTPClient *http.Client
-	// Timeout bounds a call whose context has no deadline; 0 means 30 s. Waits and streams are not bounded.
+	// Timeout bounds a call whose context has no deadline; 0 means 30 s. Waits and streams are not
+	// bounded, only how long a host says nothing in them.
 	Timeout time.Duration
 	Logger  *slog.Logger // nil logs nothing
 }
@@ -53,7 +57,7 @@ type Client struct {
 	timeout   time.Duration
 	logger    *slog.Logger
 
-	preferred atomic.Int32 // index of the address that answered last
+	preferred atomic.Int32 // index of the address to begin with: the last one did not fail, or the next after one that did
 
 	mu     sync.Mutex // guards what follows
 	closed bool

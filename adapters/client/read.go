@@ -155,13 +155,21 @@ func pickQuery(o discovery.PickOptions) (url.Values, error) {
 // maxWait is what one request may wait; Wait asks again for longer.
 const maxWait = 60 * time.Second
 
+// waitSlack is how much longer than it was asked to wait a host may take to answer.
+const waitSlack = 5 * time.Second
+
 // Wait waits until n instances are eligible, or ctx ends: at its deadline satisfied is false
 // and err nil.
 func (c *Client) Wait(ctx context.Context, service string, n int) (instances []core.Instance, satisfied bool, err error) {
+	longest := maxWait
+	if len(c.addresses) > 1 {
+		longest = impatience
+	}
 	for {
-		timeout := maxWait
+		timeout, last := longest, false
 		if deadline, has := ctx.Deadline(); has {
 			timeout = min(timeout, max(0, time.Until(deadline)))
+			last = timeout < longest
 		}
 		var out struct {
 			Satisfied bool            `json:"satisfied"`
@@ -170,8 +178,10 @@ func (c *Client) Wait(ctx context.Context, service string, n int) (instances []c
 		req := get(servicePath(service, "/wait"), url.Values{
 			"min": {strconv.Itoa(n)}, "timeout": {strconv.FormatFloat(timeout.Seconds(), 'f', 3, 64)},
 		})
-		req.lasting = true
-		err := c.call(ctx, req, &out)
+		req.patience = timeout + waitSlack
+		call, cancel := context.WithTimeout(ctx, time.Duration(len(c.addresses))*req.patience+waitSlack)
+		err := c.call(call, req, &out)
+		cancel()
 		switch {
 		case err == nil && out.Satisfied:
 			return out.Instances, true, nil
@@ -179,7 +189,7 @@ func (c *Client) Wait(ctx context.Context, service string, n int) (instances []c
 			instances = out.Instances
 		}
 		switch {
-		case errors.Is(ctx.Err(), context.DeadlineExceeded), err == nil && timeout < maxWait:
+		case errors.Is(ctx.Err(), context.DeadlineExceeded), err == nil && last:
 			return instances, false, nil
 		case err != nil:
 			return instances, false, err

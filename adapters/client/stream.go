@@ -24,6 +24,8 @@ const (
 	// quiet is how long a host may say nothing before it counts as gone: it sends a comment
 	// every 15 s.
 	quiet = 45 * time.Second
+	// impatience is how long a host may say nothing at first while there are others to ask.
+	impatience = 10 * time.Second
 	// maxEvent is the greatest event that is read; an instance has at most 64 KiB of metadata.
 	maxEvent  = 1 << 20
 	minDelay  = 100 * time.Millisecond
@@ -56,7 +58,7 @@ func (c *Client) openStream(ctx context.Context, path string, query url.Values) 
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, s.cancel) // ctx is only about opening
-	body, err := s.connect()
+	body, err := s.connect(ctx)
 	if !stop() && err == nil {
 		_ = body.Close()
 		err = ctx.Err()
@@ -99,20 +101,30 @@ func (s *stream) next(ctx context.Context) (sse.Event, error) {
 	}
 }
 
-func (s *stream) connect() (io.ReadCloser, error) {
-	req := request{method: http.MethodGet, path: s.path, query: s.query, repeatable: true, header: http.Header{}}
+// connect opens a connection. Each host gets its part of the time that opening leaves.
+func (s *stream) connect(opening context.Context) (io.ReadCloser, error) {
+	req := request{method: http.MethodGet, path: s.path, query: s.query, repeatable: true, header: http.Header{}, patience: quiet}
+	if hosts := len(s.c.addresses); hosts > 1 {
+		req.patience = impatience
+		if deadline, has := opening.Deadline(); has {
+			req.patience = min(req.patience, max(1, time.Until(deadline)/time.Duration(hosts)))
+		}
+	}
 	req.header.Set("Accept", "text/event-stream")
 	if s.lastID != "" {
 		req.header.Set("Last-Event-ID", s.lastID)
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	silence := time.AfterFunc(quiet, cancel)
-	res, err := s.c.send(ctx, req)
-	silence.Stop()
+	res, at, err := s.c.send(ctx, req)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
+	silence := time.AfterFunc(quiet, func() {
+		s.c.leave(at)
+		cancel()
+	})
+	silence.Stop() // until something is read
 	return &watched{ReadCloser: res.Body, silence: silence, cancel: cancel}, nil
 }
 
@@ -153,7 +165,7 @@ func (s *stream) run(body io.ReadCloser) {
 		}
 		delay = min(2*delay, maxDelay)
 		var err error
-		if body, err = s.connect(); err == nil {
+		if body, err = s.connect(s.ctx); err == nil {
 			continue
 		}
 		body = nil
@@ -211,8 +223,9 @@ func jitter(d time.Duration) time.Duration {
 
 // permanent reports whether trying again cannot help.
 func permanent(err error) bool {
-	if _, answered := errors.AsType[*problem.Error](err); !answered {
+	d, answered := errors.AsType[*problem.Error](err)
+	if !answered {
 		return isAny(err, core.ErrUnauthenticated, core.ErrPermission, core.ErrClosed)
 	}
-	return !isAny(err, core.ErrUnavailable, core.ErrRateLimited)
+	return !failing(d) && d.Code != problem.CodeRateLimited
 }

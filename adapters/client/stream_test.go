@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -203,6 +204,26 @@ func TestAStreamThatCannotGoOnSaysWhy(t *testing.T) {
 		require.ErrorIs(t, err, core.ErrPermission)
 		_, err = c.Watch(t.Context())
 		require.ErrorIs(t, err, core.ErrPermission, "what is wrong from the start is said at once")
+	})
+}
+
+func TestAStreamOutlastsAHostThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		c, _ := newClient(t, w.answer)
+		watch, err := c.Watch(t.Context())
+		require.NoError(t, err)
+		defer watch.Close()
+		w.fail.Store(new(errors.New("a panic, say"))) // of no known kind: 500, internal
+		require.NoError(t, (<-w.pipes).Close())
+		pass(time.Minute)
+		w.fail.Store(nil)
+		pass(20 * time.Second) // more than a pause between tries
+		require.NotEmpty(t, w.pipes)
+		say(t, <-w.pipes, "event: synced\ndata: {}\n\n")
+		item, err := watch.Next(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, discovery.WatchSynced, item.Kind)
 	})
 }
 

@@ -16,6 +16,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"sync/atomic"
+	"time"
 
 	"github.com/marketprism/prism/adapters/client/problem"
 	"github.com/marketprism/prism/core"
@@ -30,62 +31,73 @@ type request struct {
 	// repeatable: carrying it out twice does no harm, so it may be tried elsewhere even when one
 	// host may have got it.
 	repeatable bool
-	// lasting: no deadline of the Client's own.
-	lasting bool
+	// patience is how long each host may take to begin its answer, for what is to last; when ctx
+	// ends before that, the host is not to blame. 0 is a share of the time that ctx leaves.
+	patience time.Duration
 }
 
 // call asks a host and decodes its answer; out nil drops it.
 func (c *Client) call(ctx context.Context, req request, out any) error {
-	if !req.lasting {
-		var cancel context.CancelFunc
-		ctx, cancel = c.bounded(ctx)
-		defer cancel()
-	}
-	res, err := c.send(ctx, req)
+	_, err := c.ask(ctx, req, out)
+	return err
+}
+
+// ask is call, and tells which host answered.
+func (c *Client) ask(ctx context.Context, req request, out any) (at int, err error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	res, at, err := c.send(ctx, req)
 	if err != nil {
-		return err
+		return at, err
 	}
 	defer res.Body.Close()
 	if out != nil {
 		if err := json.NewDecoder(res.Body).Decode(out); err != nil {
-			return fmt.Errorf("%w: %s %s: the answer cannot be read: %w", core.ErrUnavailable, req.method, req.path, err)
+			if !errors.Is(ctx.Err(), context.Canceled) {
+				c.leave(at)
+			}
+			return at, fmt.Errorf("%w: %s %s: the answer cannot be read: %w", core.ErrUnavailable, req.method, req.path, err)
 		}
 	}
 	_, _ = io.Copy(io.Discard, res.Body) // so that the connection is used again
-	return nil
+	return at, nil
 }
 
-// send asks the hosts in turn, beginning with the one that answered last, until one answers. The
-// next one is asked when the request never went out, or may be repeated. An answer that is an
-// error comes back as a *problem.Error. The caller closes the body.
-func (c *Client) send(ctx context.Context, req request) (*http.Response, error) {
+// leave has calls begin at the next host, after this one failed. Of several that saw it fail
+// only the first moves on.
+func (c *Client) leave(at int) {
+	c.preferred.CompareAndSwap(int32(at), int32((at+1)%len(c.addresses))) //nolint:gosec // indices of a short list
+}
+
+// send asks the hosts in turn, beginning with the one that failed least recently, until one
+// answers, and tells which. The next one is asked when the request never went out, or may be
+// repeated. An answer that is an error comes back as a *problem.Error. The caller closes the body.
+func (c *Client) send(ctx context.Context, req request) (res *http.Response, at int, err error) {
 	c.mu.Lock()
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
-		return nil, core.ErrClosed
+		return nil, 0, core.ErrClosed
 	}
 	var body []byte
 	if req.body != nil {
-		var err error
 		if body, err = json.Marshal(req.body); err != nil {
-			return nil, fmt.Errorf("%w: %s %s: %w", core.ErrInvalid, req.method, req.path, err)
+			return nil, 0, fmt.Errorf("%w: %s %s: %w", core.ErrInvalid, req.method, req.path, err)
 		}
 	}
-	first := c.preferred.Load()
+	first := int(c.preferred.Load())
 	var failures error
 	for i := range len(c.addresses) {
-		at := (int(first) + i) % len(c.addresses)
-		res, sent, err := c.try(ctx, c.addresses[at], req, body)
+		at = (first + i) % len(c.addresses)
+		res, sent, err := c.try(ctx, c.addresses[at], req, body, share(ctx, req, len(c.addresses)-i))
 		if err == nil {
-			c.preferred.Store(int32(at)) //nolint:gosec // an index of a short list
-			return res, nil
+			return res, at, nil
 		}
-		if _, answered := errors.AsType[*problem.Error](err); answered {
-			if !req.repeatable || !errors.Is(err, core.ErrUnavailable) {
-				c.preferred.Store(int32(at)) //nolint:gosec // an index of a short list
-				return nil, err
-			}
+		if d, answered := errors.AsType[*problem.Error](err); answered && !failing(d) {
+			return nil, at, err
+		}
+		if ctx.Err() == nil || req.patience == 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			c.leave(at) // else it was the caller who gave up
 		}
 		failures = errors.Join(failures, err)
 		if ctx.Err() != nil || sent && !req.repeatable {
@@ -93,24 +105,63 @@ func (c *Client) send(ctx context.Context, req request) (*http.Response, error) 
 		}
 	}
 	if d, answered := errors.AsType[*problem.Error](failures); answered {
-		return nil, d // it says more than that a host cannot be reached
+		return nil, at, d // it says more than that a host cannot be reached
 	}
-	return nil, unreachable(ctx, req, failures)
+	return nil, at, unreachable(ctx, req, failures)
 }
 
-// try asks one host. Sent is true when it may have got the request.
-func (c *Client) try(ctx context.Context, base string, req request, body []byte) (res *http.Response, sent bool, err error) {
+// failing reports whether an error is the host's own, so that another may do better.
+func failing(d *problem.Error) bool {
+	return d.Code == problem.CodeUnavailable || d.Status >= http.StatusInternalServerError && d.Code != problem.CodeNoEligible
+}
+
+// share is how long a host may take to begin its answer, so that each of those left gets a
+// turn before ctx ends; 0 for all the time that there is.
+func share(ctx context.Context, req request, left int) time.Duration {
+	deadline, has := ctx.Deadline()
+	switch {
+	case req.patience > 0:
+		return req.patience
+	case left == 1 || !has:
+		return 0
+	}
+	return max(1, time.Until(deadline)/time.Duration(left))
+}
+
+// try asks one host. Sent is true when it may have got the request. What must not be repeated
+// gets all of ctx's time once it went out, since nobody else is asked then.
+func (c *Client) try(
+	ctx context.Context, base string, req request, body []byte, patience time.Duration,
+) (res *http.Response, sent bool, err error) {
 	target := base + req.path
 	if len(req.query) > 0 {
 		target += "?" + req.query.Encode()
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer func() {
+		if res == nil {
+			cancel(nil)
+		}
+	}()
+	var slow error
+	relent := func() bool { return true }
+	if patience > 0 {
+		slow = fmt.Errorf("no answer in %s: %w", patience.Round(time.Millisecond), context.DeadlineExceeded)
+		relent = time.AfterFunc(patience, func() { cancel(slow) }).Stop
+	}
+	defer relent()
 	var wrote atomic.Bool
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
+	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
+		wrote.Store(true)
+		if !req.repeatable {
+			relent()
+		}
+	}})
 	var in io.Reader = http.NoBody
 	if body != nil {
 		in = bytes.NewReader(body)
 	}
-	hr, err := http.NewRequestWithContext(ctx, req.method, target, in)
+	hr, err := http.NewRequestWithContext(traced, req.method, target, in)
 	if err != nil {
 		return nil, false, err
 	}
@@ -121,18 +172,34 @@ func (c *Client) try(ctx context.Context, base string, req request, body []byte)
 	if c.token != "" {
 		hr.Header.Set("Authorization", "Bearer "+c.token)
 	}
-	res, err = c.http.Do(hr)
+	got, err := c.http.Do(hr)
 	if err != nil {
 		if ue, ok := errors.AsType[*url.Error](err); ok {
 			err = ue.Err // the method and the path are named already
 		}
+		if slow != nil && errors.Is(context.Cause(ctx), slow) {
+			err = slow
+		}
 		return nil, wrote.Load(), fmt.Errorf("%s: %w", base, err)
 	}
-	if res.StatusCode >= http.StatusMultipleChoices {
-		defer res.Body.Close()
-		return nil, true, readProblem(base, res)
+	if got.StatusCode >= http.StatusMultipleChoices {
+		defer got.Body.Close()
+		return nil, true, readProblem(base, got)
 	}
-	return res, true, nil
+	got.Body = &answer{ReadCloser: got.Body, cancel: cancel}
+	return got, true, nil
+}
+
+// answer is a body whose request ends with it.
+type answer struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+// Close implements io.Closer.
+func (a *answer) Close() error {
+	defer a.cancel(nil)
+	return a.ReadCloser.Close()
 }
 
 // readProblem reads an error. What is no problem document comes from something that is not a

@@ -103,15 +103,20 @@ func (c *Client) Heartbeat(ctx context.Context, leases []string) ([]discovery.He
 			State core.HeartbeatState `json:"state"`
 		} `json:"results"`
 	}
-	err := c.call(ctx, request{method: http.MethodPost, path: "/v1/heartbeats", repeatable: true, body: struct {
+	at, err := c.ask(ctx, request{method: http.MethodPost, path: "/v1/heartbeats", repeatable: true, body: struct {
 		Leases []string `json:"leases"`
 	}{leases}}, &out)
 	if err != nil {
 		return nil, err
 	}
 	list := make([]discovery.HeartbeatResult, 0, len(out.Results))
+	cutOff := len(out.Results) > 0
 	for _, r := range out.Results {
+		cutOff = cutOff && r.State == core.HeartbeatUnavailable
 		list = append(list, discovery.HeartbeatResult{Lease: r.Lease, State: r.State})
+	}
+	if cutOff {
+		c.leave(at) // it has no store; another host may
 	}
 	return list, nil
 }

@@ -120,6 +120,8 @@ func TestRegistrationsThatCannotBe(t *testing.T) {
 		"unknown field":        {[]string{"api", "--from", "{\"host\":\"h\",\"port\":1,\"wieght\":5}"}, "wieght: there is no such field"},
 		"unknown check field":  {[]string{"api", "--from", "{\"host\":\"h\",\"port\":1,\"check\":{\"intervall\":5}}"}, "intervall"},
 		"another service":      {[]string{"api", "--from", "{\"service\":\"b\",\"host\":\"h\",\"port\":1}"}, "leave it out"},
+		"null in the file":     {[]string{"api", "--port", "1", "--from", "null"}, "not a JSON object, but null"},
+		"no check in the file": {[]string{"api", "--check-fall", "3", "--from", "{\"host\":\"h\",\"port\":1,\"check\":[]}"}, "check"},
 		"no JSON in the file":  {[]string{"api", "--from", "port: 1"}, "not a JSON object"},
 		"metadata in the file": {[]string{"api", "--from", "{\"host\":\"h\",\"port\":1,\"metadata\":{\"a\":1,\"a\":2}}"}, "name each key once"},
 	} {

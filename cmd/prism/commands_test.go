@@ -242,11 +242,21 @@ func TestRegisterReadsFilesAndStandardInput(t *testing.T) {
 	r := invoke(t.Context(), `{"host":"::1","port":9090,"tags":["x"],"check":{"type":"none"}}`, "register", "api", "--from", "-", "--port", "9091", "--address", w.address)
 	require.Zero(t, r.code, r.err)
 	assert.Contains(t, w.must("instances", "api").out, "http://[::1]:9091", "flags win over the file")
+	r = invoke(t.Context(), `{"host":"127.0.0.1","port":9090,"check":{"type":"tcp","fall":5,"interval":7}}`,
+		"register", "checked", "--from", "-", "--check-interval", "9", "--address", w.address)
+	require.Zero(t, r.code, r.err)
+	checked := w.must("instances", "checked", "-o", "json").out
+	for _, part := range []string{`"type": "tcp"`, `"fall": 5`, `"interval": 9`} {
+		assert.Contains(t, checked, part, "flags win over the file, one by one")
+	}
 	lease := w.register("other")
 	r = invoke(t.Context(), lease+"\n"+lease+"\n", "heartbeat", "-", "--address", w.address)
 	require.Zero(t, r.code, r.err)
 	assert.Equal(t, 2, strings.Count(r.out, "renewed"))
 	assert.NotContains(t, r.out, lease, "a lease is a secret")
+	r = invoke(t.Context(), strings.Repeat(lease+"\n", 1001), "heartbeat", "-", "--address", w.address)
+	require.Zero(t, r.code, r.err)
+	assert.Equal(t, 1001, strings.Count(r.out, "renewed"), "more than a host takes at a time")
 }
 
 func TestAddressesAreTriedInTurn(t *testing.T) {

@@ -34,6 +34,8 @@ type ownServices struct {
 type ownService struct {
 	spec core.Spec
 	reg  *discovery.Registration
+	// leaving is set when it was not wanted any more and the store did not say whether it went.
+	leaving bool
 }
 
 // registrationsOf is what a configuration wants registered.
@@ -103,7 +105,7 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 		if _, wanted := wish[name]; !wanted {
 			err := o.held[name].reg.Close(ctx)
 			settled = o.check(name, "deregister", err) && settled
-			if err == nil {
+			if o.held[name].leaving = err != nil; err == nil {
 				delete(o.held, name)
 			}
 		}
@@ -111,7 +113,7 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 	for _, name := range slices.Sorted(maps.Keys(wish)) {
 		spec, held := wish[name], o.held[name]
 		switch {
-		case held == nil:
+		case held == nil, held.leaving:
 			settled = o.check(name, "register", o.register(ctx, spec)) && settled
 		case !reflect.DeepEqual(held.spec, spec):
 			settled = o.check(name, "update", o.update(ctx, held, spec)) && settled

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -102,15 +103,22 @@ registered again; superseded and deregistered ones are over.`,
 				return err
 			}
 			return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
-				results, err := c.Heartbeat(ctx, leases)
-				if err != nil {
-					return err
+				var results []discovery.HeartbeatResult
+				for some := range slices.Chunk(leases, leasesAtOnce) {
+					beaten, err := c.Heartbeat(ctx, some)
+					if err != nil {
+						return err
+					}
+					results = append(results, beaten...)
 				}
 				return a.showBeats(results)
 			})
 		},
 	}
 }
+
+// leasesAtOnce is how many heartbeats a host takes in one request.
+const leasesAtOnce = 1000
 
 func (a *app) leases(args []string) ([]string, error) {
 	if len(args) != 1 || args[0] != "-" {

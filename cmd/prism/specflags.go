@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/url"
 	"os"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -134,8 +136,11 @@ func (f *specFlags) base(a *app) (map[string]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := json.Unmarshal(raw, &body); err != nil {
+	switch err := json.Unmarshal(raw, &body); {
+	case err != nil:
 		return nil, &core.FieldError{Field: "from", Allowed: f.from + " is not a JSON object: " + err.Error()}
+	case body == nil:
+		return nil, &core.FieldError{Field: "from", Allowed: f.from + " is not a JSON object, but null"}
 	}
 	return body, nil
 }
@@ -173,8 +178,18 @@ func number(value string) json.RawMessage {
 	return json.RawMessage(strconv.Quote(value))
 }
 
+// addCheck sets what flags say of the check over what --from says of it.
 func (f *specFlags) addCheck(body map[string]json.RawMessage) error {
 	check := map[string]any{}
+	if raw, ok := body["check"]; ok {
+		if err := json.Unmarshal(raw, &check); err != nil {
+			return &core.FieldError{Field: "check", Allowed: "in " + f.from + " it is not a JSON object: " + err.Error()}
+		}
+	}
+	if check == nil { // null
+		check = map[string]any{}
+	}
+	before := maps.Clone(check)
 	for field, value := range f.check {
 		switch {
 		case *value == "":
@@ -188,7 +203,7 @@ func (f *specFlags) addCheck(body map[string]json.RawMessage) error {
 			check[field] = *value
 		}
 	}
-	if len(check) == 0 {
+	if reflect.DeepEqual(check, before) {
 		return nil
 	}
 	raw, err := marshal(check)

@@ -196,8 +196,8 @@ func (o *options) validate() error {
 	switch {
 	case o.err != nil:
 		return o.err
-	case o.sessionTTL < time.Second || o.sessionTTL > time.Hour:
-		return core.Invalid("session_ttl", o.sessionTTL, "use 1 s to 3,600 s")
+	case o.sessionTTL < time.Second || o.sessionTTL > core.MaxTTL:
+		return core.Invalid("session_ttl", o.sessionTTL, "use 1 s to 86,400 s")
 	case o.cleanup < time.Second:
 		return core.Invalid("cleanup_interval", o.cleanup, "use 1 s or more")
 	case o.protect < 0 || o.protect > 1:

@@ -85,14 +85,19 @@ func (s *Scheduler) Close() {
 	s.tasks.Wait()
 }
 
+// Complete fills in what a record that somebody else wrote may lack of its check, as Track does.
+func Complete(in core.Instance) core.Instance {
+	in.Check.Interval = max(in.Check.Interval, fastest)
+	in.Check.Timeout = cmp.Or(max(in.Check.Timeout, 0), in.Check.Interval)
+	return in
+}
+
 // Track adds an instance, or updates what is known of it. A new registration, and one about
 // which nothing is decided, is checked at once; one that is adopted with a decided state at
 // some time within its interval; an update, and the return of an instance within one TTL after
 // Untrack, keep the time of the next check. An instance without a check is not tracked.
 func (s *Scheduler) Track(in core.Instance) {
-	// A record that somebody else wrote may lack what the registry fills in.
-	in.Check.Interval = max(in.Check.Interval, fastest)
-	in.Check.Timeout = cmp.Or(max(in.Check.Timeout, 0), in.Check.Interval)
+	in = Complete(in)
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()

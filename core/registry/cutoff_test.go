@@ -336,3 +336,36 @@ func TestHeartbeatForWhatWasDeregisteredAfterAnOutageOfAll(t *testing.T) {
 		own.setAway(false)
 	})
 }
+
+// A store that went back in time remembers the end of an earlier registration, and not the one that lives.
+func TestATombstoneOfAnEarlierRegistrationEndsNoLaterOne(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer b.stop(t)
+		first := a.register(t, spec("one"))
+		key := first.Instance.Key()
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: key, Lease: first.Lease}))
+		second := a.register(t, spec("one"))
+		synctest.Wait()
+		b.taken()
+		s.setAway(true)
+		_ = a.Close(context.WithoutCancel(t.Context()), false)
+		s.replace(t)
+		_, err := s.Backend.OpenSession(t.Context(), ports.SessionSpec{ID: "then", TTL: time.Hour})
+		require.NoError(t, err)
+		body, err := core.EncodeBody(first.Instance, nil)
+		require.NoError(t, err)
+		for _, m := range []ports.Mutation{
+			{Put: &ports.Put{Record: ports.Record{Key: key, Generation: first.Instance.Generation, Session: "then", Body: body, State: first.Instance.State}}},
+			{Delete: &ports.Delete{Key: key, Generation: first.Instance.Generation, Cause: core.CauseDeregistered}},
+		} {
+			res, err := s.Backend.Apply(t.Context(), []ports.Mutation{m})
+			require.NoError(t, err)
+			require.NoError(t, res[0].Err)
+		}
+		s.setAway(false)
+		sleep(2 * time.Second)
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, second.Lease))
+		assert.Empty(t, b.taken())
+	})
+}

@@ -124,7 +124,7 @@ func (r *Registry) adoption(lease core.Lease, found ports.Found) (ports.Put, cor
 	t := found.Tombstone
 	// The store may have lost its data, or have been away for longer than sessions last, while
 	// this lease was alive: its absence is being held.
-	if t == nil || t.Generation == lease.Generation && endOfSession(*t) {
+	if t == nil || t.Generation.Compare(lease.Generation) < 0 || t.Generation == lease.Generation && endOfSession(*t) {
 		if rec, held := r.absent(lease); held {
 			return ports.Put{Record: rec}, ""
 		}

@@ -32,7 +32,7 @@ func (r *Registry) Observe(ctx context.Context, in core.Instance, res ports.Prob
 			return true
 		}
 		rec := e.rec
-		another := in.Generation != h.gen || !in.SameDescription(*e.in)
+		another := in.Generation != h.gen || !health.Complete(in).SameDescription(health.Complete(*e.in))
 		critical := !res.Healthy && e.critical()
 		r.mu.Unlock()
 		if another {

@@ -221,8 +221,16 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 		return assertAgainNow
 	}
 	if c == 0 && r.writtenHere(h, rec) {
-		if r.sessions[rec.Session] != nil { // an update was quicker: there is nothing to move
+		if own := r.sessions[rec.Session]; own != nil { // an update was quicker: there is nothing to move
 			r.applyRecordLocked(rec, false)
+			if r.held[h.key] == h && h.phase == holdRecovering { // the view has shown this very record all the time
+				if own != h.session {
+					r.unreserveLocked(h.session)
+					own.records++
+					h.session = own
+				}
+				h.phase = holdActive
+			}
 			return assertDone
 		}
 		return assertAgainNow

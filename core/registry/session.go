@@ -209,7 +209,7 @@ func (r *Registry) renew(due []*session) bool {
 		shortest = min(shortest, s.granted)
 	}
 	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(r.ctx, max(shortest/3, time.Second))
+	ctx, cancel := context.WithTimeout(r.ctx, max(min(shortest/3, silence), time.Second)) // others wait for their turn
 	defer cancel()
 	started := time.Now()
 	r.opt.Journal.Note(ports.Note{Alive: started})

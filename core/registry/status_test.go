@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/health"
 	"github.com/marketprism/prism/core/registry"
 	"github.com/marketprism/prism/ports"
 )
@@ -45,6 +46,27 @@ func TestFault08And09OneEventForEachChange(t *testing.T) {
 		want := []string{"service_registered one registered", "service_status_changed one check"}
 		assert.Equal(t, want, a.taken())
 		assert.Equal(t, want, b.taken(), "fault 10: remote changes cause events")
+	})
+}
+
+// A record of another program may say less of its check than this one would have written.
+func TestACheckOfAnIncompleteRecordCounts(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		key := core.Key{Service: "svc", ID: "one"}
+		lease := core.NewLease(key, core.Generation{}.Next())
+		rec := plant(t, s, "one", `{"v":1,"host":"127.0.0.1","port":8080,"keepalive":"client","ttl":30,"check":{"type":"tcp"}}`)
+		next := rec
+		next.Generation, next.LeaseHash = lease.Generation, lease.Hash()
+		res, err := s.Apply(t.Context(), []ports.Mutation{{Put: &ports.Put{Record: next, Replaces: rec.Generation}}})
+		require.NoError(t, err)
+		require.NoError(t, res[0].Err)
+		synctest.Wait()
+		require.Equal(t, core.HeartbeatRenewed, a.beat(t, lease.Token()))
+		in, _ := a.Snapshot("svc").Get("one")
+		assert.True(t, a.Observe(t.Context(), health.Complete(in), ports.ProbeResult{Healthy: true}))
+		assert.Equal(t, core.StatusHealthy, a.status("one"))
 	})
 }
 

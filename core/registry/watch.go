@@ -256,7 +256,7 @@ func (r *Registry) absentLocked(cursor core.Revision, newEpoch bool) (absent []a
 				continue
 			}
 			h := r.held[key]
-			if h != nil && (newEpoch || h.session.gone) {
+			if h != nil && (newEpoch || h.session.gone || h.phase == holdRecovering) {
 				r.recoverLocked(h)
 				continue
 			}

@@ -123,3 +123,38 @@ func TestALostWriteIsFoundAsTheStreamIsReadAgain(t *testing.T) {
 		})
 	}
 }
+
+// A record that was lost with the last writes was not removed: whoever held it must not take it for that.
+func TestALostRecordIsNoDeletion(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.NATS, stores.Options{})
+	proxy, err := stores.NewProxy(store.Addresses()[0])
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, proxy.Close()) })
+	b, err := prismnats.Open(backendtest.Within(t), prismnats.Options{URL: "nats://" + proxy.Address()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	backendtest.Session(t, b, "s", time.Hour)
+	backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	require.NoError(t, store.Stop(backendtest.Within(t)))
+	require.NoError(t, store.KeepData())
+	require.NoError(t, store.Start(backendtest.Within(t)))
+	js := raw(t, store)
+	for range 100 { // what is written as the server starts must not reach the lost record's sequence
+		_, err := js.Publish(backendtest.Within(t), "prism.prism.health", nil)
+		require.NoError(t, err)
+	}
+	backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
+	w := backendtest.Follow(t, b, core.Revision{})
+	epoch := backendtest.Last(backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))).Cursor.Epoch
+	require.NoError(t, proxy.Set(stores.Refused))
+	require.NoError(t, store.Kill())
+	require.NoError(t, store.RevertData())
+	require.NoError(t, store.Start(backendtest.Within(t)))
+	require.NoError(t, proxy.Set(stores.Joined))
+
+	backendtest.Until(t, w, backendtest.Is(ports.WatchReset))
+	events := backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	require.Len(t, events, 2, "b is not there")
+	assert.NotEqual(t, epoch, backendtest.Last(events).Cursor.Epoch, "and nobody removed it")
+}

@@ -230,12 +230,12 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 	f.caughtUp = true
 	b := f.backend
 	missing := b.mirror.unseen()
-	gone, undone, err := b.without(ctx, missing)
+	gone, undone, err := b.without(ctx, missing, f.last)
 	for said := 1; err == nil && undone && f.replicas > 1 && said < saidAtLeast; said++ {
 		if !pause(ctx, saidEvery) {
 			return ctx.Err()
 		}
-		gone, undone, err = b.without(ctx, missing)
+		gone, undone, err = b.without(ctx, missing, f.last)
 	}
 	switch {
 	case err != nil:
@@ -248,8 +248,9 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 }
 
 // without asks the leader what became of entries that did not come again: which of them are gone, and whether one was
-// undone. They are rare, so it is asked about each.
-func (b *Backend) without(ctx context.Context, missing []*entry) (gone []*entry, undone bool, err error) {
+// undone. They are rare, so it is asked about each. Whatever removes one leaves the stream's last sequence at or above
+// its own: an entry beyond it was never removed, but lost.
+func (b *Backend) without(ctx context.Context, missing []*entry, last uint64) (gone []*entry, undone bool, err error) {
 	if len(missing) == 0 {
 		return nil, false, nil
 	}
@@ -262,10 +263,11 @@ func (b *Backend) without(ctx context.Context, missing []*entry) (gone []*entry,
 		return nil, false, err
 	}
 	for i, e := range missing {
-		if m := stands[i]; m == nil {
-			gone = append(gone, e)
-		} else if e.undoneBy(m.seq, m.stored) {
+		switch m := stands[i]; {
+		case m == nil && e.seq > last, m != nil && e.undoneBy(m.seq, m.stored):
 			undone = true
+		case m == nil:
+			gone = append(gone, e)
 		}
 	}
 	return gone, undone, nil

@@ -60,7 +60,7 @@ func TestStatusOfTheHost(t *testing.T) {
 func TestPrometheusTargets(t *testing.T) {
 	h := newHost(t)
 	assert.JSONEq(t, `[]`, h.want(200, "GET", "/v1/prometheus/sd", "").raw)
-	h.register("api", "a", `"tags":["y","x"]`, `"metadata":{"team-name":"core","n":9007199254740993,"nested":{"a":1}}`)
+	h.register("api", "a", `"tags":["y","x"]`, `"metadata":{"team-name":"core","team_name":"second","team.name":"third","n":9007199254740993,"nested":{"a":1}}`)
 	h.register("web", "b", `"endpoints":[{"name":"metrics","scheme":"https","port":9090}]`, `"weight":7`)
 	var groups []struct {
 		Targets []string

@@ -112,7 +112,9 @@ func (a *API) get(_ context.Context, in *getInput) (*instanceOutput, error) {
 		return nil, err
 	}
 	out := &instanceOutput{Status: http.StatusOK, ETag: etag(found.Revision), Body: shown{found}}
-	if noneMatch(in.IfNoneMatch, out.ETag) {
+	if found.Suspect { // which comes and goes without a revision of its own
+		out.ETag = ""
+	} else if noneMatch(in.IfNoneMatch, out.ETag) {
 		out.Status = http.StatusNotModified
 	}
 	return out, nil

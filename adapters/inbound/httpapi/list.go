@@ -41,7 +41,7 @@ func (p Page) cut(n int, name func(int) string) (from, to int, next string, err 
 		from = sort.Search(n, func(i int) bool { return name(i) > p.Cursor })
 	}
 	to = n
-	if p.Limit > 0 && from+p.Limit < n {
+	if p.Limit > 0 && p.Limit < n-from {
 		to = from + p.Limit
 		next = name(to - 1)
 	}
@@ -163,9 +163,10 @@ func readQuery(status, tags []string, filter string) (q discovery.Query, err err
 
 // encoded is the list of a snapshot without its end.
 type encoded struct {
-	head []byte
-	etag []string
-	err  error
+	head  []byte
+	fresh []string // the entity tag
+	stale []string // the same of what is marked as stale
+	err   error
 }
 
 func encodeSnapshot(s *discovery.Snapshot) any {
@@ -182,7 +183,8 @@ func encodeSnapshot(s *discovery.Snapshot) any {
 	}
 	sum := sha256.Sum256(head)
 	head = append(head, `],"next_cursor":"","stale":`...)
-	return &encoded{head: bytes.Clone(head), etag: []string{`W/"` + base64.RawURLEncoding.EncodeToString(sum[:12]) + `"`}}
+	tag := `W/"` + base64.RawURLEncoding.EncodeToString(sum[:12])
+	return &encoded{head: bytes.Clone(head), fresh: []string{tag + `"`}, stale: []string{tag + `-stale"`}}
 }
 
 var (
@@ -214,8 +216,12 @@ func (a *API) listFast(next http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		h := w.Header()
-		h["Etag"] = list.etag
-		if match := r.Header["If-None-Match"]; len(match) > 0 && noneMatch(strings.Join(match, ","), list.etag[0]) {
+		etag := list.fresh
+		if fresh.Stale {
+			etag = list.stale
+		}
+		h["Etag"] = etag
+		if match := r.Header["If-None-Match"]; len(match) > 0 && noneMatch(strings.Join(match, ","), etag[0]) {
 			w.WriteHeader(http.StatusNotModified)
 			return
 		}

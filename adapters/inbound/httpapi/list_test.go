@@ -1,13 +1,22 @@
 package httpapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/adapters/inbound/httpapi"
+	"github.com/marketprism/prism/core/discovery"
+	"github.com/marketprism/prism/plugins/memory"
 )
 
 const list = "/v1/services/api/instances"
@@ -76,6 +85,7 @@ func TestListsHavePages(t *testing.T) {
 
 	services := h.want(200, "GET", "/v1/services?limit=1", "")
 	assert.JSONEq(t, `[{"name":"api","instances":4,"healthy":4}]`, toJSON(t, services.body["services"]))
+	assert.Len(t, ids(t, h.want(200, "GET", list+"?limit=9223372036854775807&cursor=i0", "")), 3)
 	rest := h.want(200, "GET", "/v1/services?cursor="+dig[string](t, services.body, "next_cursor"), "")
 	assert.Len(t, dig[[]any](t, rest.body, "services"), 5)
 	assert.Equal(t, false, rest.body["stale"])
@@ -96,6 +106,36 @@ func TestListOfInstancesHasAnETag(t *testing.T) {
 	assert.Empty(t, h.want(304, "GET", list, "", "If-None-Match", tag).raw)
 	h.register("api", "b")
 	assert.NotEqual(t, tag, h.want(200, "GET", list, "", "If-None-Match", tag).header.Get("ETag"))
+}
+
+// Whoever polls learns that what it has is out of date, and that it is current again.
+func TestAStaleListHasAnETagOfItsOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend, err := memory.Open(t.Context(), memory.Options{})
+		require.NoError(t, err)
+		client, err := discovery.Open(t.Context(), backend)
+		require.NoError(t, err)
+		defer client.Close(context.WithoutCancel(t.Context()))
+		api, err := httpapi.New(httpapi.Options{Client: client})
+		require.NoError(t, err)
+		defer api.Close()
+		get := func(tag string) *httptest.ResponseRecorder {
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, list, nil)
+			r.Header.Set("If-None-Match", tag)
+			w := httptest.NewRecorder()
+			api.ServeHTTP(w, r)
+			return w
+		}
+		fresh := get("").Header().Get("ETag")
+		require.Equal(t, http.StatusNotModified, get(fresh).Code)
+		require.NoError(t, backend.Close())
+		time.Sleep(6 * time.Second)
+		stale := get(fresh)
+		require.Equal(t, http.StatusOK, stale.Code)
+		assert.Contains(t, stale.Body.String(), `"stale":true`)
+		assert.Equal(t, http.StatusNotModified, get(stale.Header().Get("ETag")).Code)
+		assert.NotEqual(t, fresh, stale.Header().Get("ETag"))
+	})
 }
 
 func TestPick(t *testing.T) {

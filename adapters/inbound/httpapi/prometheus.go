@@ -4,6 +4,8 @@ package httpapi
 // (https://prometheus.io/docs/prometheus/latest/http_sd/).
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,13 +37,17 @@ func target(in core.Instance) targetGroup {
 	for name, value := range labels {
 		out.Labels[labelPrefix+name] = value
 	}
-	for name, value := range in.Metadata.Map() {
-		switch value.(type) {
+	all := in.Metadata.Map()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		switch all[name].(type) {
 		case map[string]any, []any, nil:
 			continue
 		}
-		text, _ := in.Metadata.Get(name)
-		out.Labels[labelPrefix+"metadata_"+labelName(name)] = text
+		label := labelPrefix + "metadata_" + labelName(name)
+		if _, taken := out.Labels[label]; taken {
+			continue // Of names that are one label, the first has it at each scrape.
+		}
+		out.Labels[label], _ = in.Metadata.Get(name)
 	}
 	return out
 }
