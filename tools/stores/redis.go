@@ -67,7 +67,9 @@ const SentinelName = "prism"
 
 func (c *Cluster) configureSentinel(set func(format string, args ...any)) {
 	set("sentinel monitor %s %s %d 2", SentinelName, loopback, c.nodes[0].client)
-	set("sentinel down-after-milliseconds %s 1000\nsentinel failover-timeout %[1]s 5000", SentinelName)
+	// A sentinel that has just heard of another primary counts from then on, and connects to it in this time, or
+	// the sentinels would choose once more.
+	set("sentinel down-after-milliseconds %s 3000\nsentinel failover-timeout %[1]s 5000", SentinelName)
 	if c.opts.Auth != NoAuth {
 		set("sentinel auth-pass %s %s\nsentinel sentinel-pass %s", SentinelName, c.defaultPassword(c.nodes[0]), c.Credentials.Password)
 	}
