@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/marketprism/prism/adapters/client"
+	"github.com/marketprism/prism/adapters/inbound/httpapi"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/core/discovery"
 )
@@ -104,7 +105,7 @@ registered again; superseded and deregistered ones are over.`,
 			}
 			return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
 				var results []discovery.HeartbeatResult
-				for some := range slices.Chunk(leases, leasesAtOnce) {
+				for some := range slices.Chunk(leases, httpapi.MaxLeases) {
 					beaten, err := c.Heartbeat(ctx, some)
 					if err != nil {
 						return err
@@ -116,9 +117,6 @@ registered again; superseded and deregistered ones are over.`,
 		},
 	}
 }
-
-// leasesAtOnce is how many heartbeats a host takes in one request.
-const leasesAtOnce = 1000
 
 func (a *app) leases(args []string) ([]string, error) {
 	if len(args) != 1 || args[0] != "-" {

@@ -185,11 +185,7 @@ func (r *Registry) asserted(a reassertion, s *session, res ports.MutationResult)
 	}
 	switch {
 	case res.Err == nil && res.Record != nil:
-		if h.session != s {
-			r.unreserveLocked(h.session)
-			s.records++
-			h.session = s
-		}
+		r.moveLocked(h, s)
 		h.phase = holdActive
 		if s.gone { // before its answer was here
 			r.recoverLocked(h)
@@ -224,11 +220,7 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 		if own := r.sessions[rec.Session]; own != nil { // an update was quicker: there is nothing to move
 			r.applyRecordLocked(rec, false)
 			if r.held[h.key] == h && h.phase == holdRecovering { // the view has shown this very record all the time
-				if own != h.session {
-					r.unreserveLocked(h.session)
-					own.records++
-					h.session = own
-				}
+				r.moveLocked(h, own)
 				h.phase = holdActive
 			}
 			return assertDone
@@ -240,6 +232,16 @@ func (r *Registry) assertConflictLocked(h *holding, rec ports.Record) assertOutc
 		r.releaseLocked(h, core.HeartbeatSuperseded)
 	}
 	return assertDone
+}
+
+// moveLocked reserves a place for a holding in a session, and gives back the one that it has in another.
+func (r *Registry) moveLocked(h *holding, to *session) {
+	if h.session == to {
+		return
+	}
+	r.unreserveLocked(h.session)
+	to.records++
+	h.session = to
 }
 
 // assertRefusedLocked ends a holding that was deregistered while this process was cut off.

@@ -72,6 +72,14 @@ func (b *Backend) CloseSession(ctx context.Context, id ports.SessionID) error {
 	}
 }
 
+func encodeClosing(e ending, removed int) ([]byte, error) {
+	note, err := json.Marshal(closingJSON{V: 1, Session: e.id, Cause: e.cause, Removed: removed})
+	if err != nil {
+		return nil, fmt.Errorf("encode a note: %w", err)
+	}
+	return note, nil
+}
+
 // readClosing reads a note. One that somebody damaged does not say why.
 func readClosing(value []byte) closingJSON {
 	var j closingJSON
@@ -96,9 +104,9 @@ func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64
 }
 
 func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (api.TxnOps, error) {
-	note, err := json.Marshal(closingJSON{V: 1, Session: id, Cause: cause})
+	note, err := encodeClosing(ending{id, cause}, 0)
 	if err != nil {
-		return nil, fmt.Errorf("encode a note: %w", err)
+		return nil, err
 	}
 	return api.TxnOps{
 		b.op(api.KVCheckIndex, b.keys.open(id), nil, index), // A delete-cas of what is gone would succeed.
@@ -200,9 +208,9 @@ func (b *Backend) showProgress(ctx context.Context, ends []ending, removed int) 
 			if notes[i].ModifyIndex == 0 {
 				continue // It is done with.
 			}
-			note, err := json.Marshal(closingJSON{V: 1, Session: e.id, Cause: e.cause, Removed: removed})
+			note, err := encodeClosing(e, removed)
 			if err != nil {
-				return fmt.Errorf("encode a note: %w", err)
+				return err
 			}
 			ops = append(ops, b.op(api.KVCAS, keys[i], note, notes[i].ModifyIndex))
 		}

@@ -230,21 +230,20 @@ func (f *following) passed(ctx context.Context, upTo uint64) error {
 	f.caughtUp = true
 	b := f.backend
 	missing := b.mirror.unseen()
-	gone, undone, err := b.without(ctx, missing, f.last)
-	for said := 1; err == nil && undone && f.replicas > 1 && said < saidAtLeast; said++ {
-		if !pause(ctx, saidEvery) {
+	for said := 1; ; said++ {
+		gone, undone, err := b.without(ctx, missing, f.last)
+		switch {
+		case err != nil:
+			return err
+		case !undone:
+			b.mirror.caughtUpNow(f.last, gone)
+			return nil
+		case f.replicas <= 1 || said == saidAtLeast:
+			return b.runsBackwards(ctx, f.life)
+		case !pause(ctx, saidEvery):
 			return ctx.Err()
 		}
-		gone, undone, err = b.without(ctx, missing, f.last)
 	}
-	switch {
-	case err != nil:
-		return err
-	case undone:
-		return b.runsBackwards(ctx, f.life)
-	}
-	b.mirror.caughtUpNow(f.last, gone)
-	return nil
 }
 
 // without asks the leader what became of entries that did not come again: which of them are gone, and whether one was

@@ -12,8 +12,8 @@ import (
 	"github.com/marketprism/prism/core"
 )
 
-// maxLeases is how many heartbeats one request may carry.
-const maxLeases = 1000
+// MaxLeases is how many heartbeats one request may carry.
+const MaxLeases = 1000
 
 type heartbeatsInput struct {
 	RawBody []byte `contentType:"application/json"`
@@ -47,7 +47,7 @@ func (a *API) heartbeats(ctx context.Context, in *heartbeatsInput) (*heartbeatsO
 	if err := decode(in.RawBody, &body); err != nil {
 		return nil, err
 	}
-	if n := len(body.Leases); n == 0 || n > maxLeases {
+	if n := len(body.Leases); n == 0 || n > MaxLeases {
 		return nil, core.Invalid("leases", strconv.Itoa(n)+" leases", "send 1–1,000")
 	}
 	out := &heartbeatsOutput{Body: heartbeats{Results: make([]heartbeat, 0, len(body.Leases))}}
