@@ -53,7 +53,7 @@ func (c Config) Options() ([]discovery.Option, error) {
 		opts = append(opts, discovery.WithProgram(c.Program))
 	}
 	if !c.NoChecks {
-		opts = append(opts, discovery.WithProber(probe.New(probe.Options{AllowExec: c.AllowExec})))
+		opts = append(opts, discovery.WithProber(probe.New(probe.Options{AllowExec: c.AllowExec, AllowOtherHosts: c.AllowOtherHosts})))
 	}
 	return opts, nil
 }

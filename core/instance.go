@@ -4,6 +4,7 @@ package core
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -52,6 +53,17 @@ func (i Instance) Address() string { return JoinAddress(i.Host, i.Port) }
 
 // BaseURL is scheme://host:port.
 func (i Instance) BaseURL() string { return i.Scheme + "://" + i.Address() }
+
+// IsOwnHost reports whether a host, such as that of a URL, is the instance's own. A wildcard
+// stands for it.
+func (i Instance) IsOwnHost(host string) bool {
+	given, err := NormaliseHost("host", host)
+	if err != nil {
+		return false
+	}
+	own, err := NormaliseHost("host", i.Host)
+	return err == nil && (strings.EqualFold(given, own) || IsWildcard(given))
+}
 
 // IsZero reports whether there is no instance.
 func (i Instance) IsZero() bool { return i.Service == "" }

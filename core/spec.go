@@ -286,7 +286,7 @@ func (s Spec) healthURL(in Instance, d Defaults) (string, error) {
 	if d.AllowForeignHealthURL {
 		return raw, nil
 	}
-	if host, err := NormaliseHost(field, u.Hostname()); err != nil || !strings.EqualFold(host, in.Host) && !IsWildcard(host) {
+	if !in.IsOwnHost(u.Hostname()) {
 		return "", Invalid(field, raw, "it must be of the instance's own host "+in.Host)
 	}
 	return raw, nil

@@ -22,11 +22,7 @@ const (
 	maxBody      = 64 << 10
 )
 
-func (p *Prober) probeHTTP(ctx context.Context, a attempt) ports.ProbeResult {
-	u, err := target(a.in)
-	if err != nil {
-		return ports.ProbeResult{Detail: oneLine(err)}
-	}
+func (p *Prober) probeHTTP(ctx context.Context, a attempt, u *url.URL) ports.ProbeResult {
 	for hop := 0; ; hop++ {
 		resp, err := p.get(ctx, u)
 		if err != nil {

@@ -182,6 +182,26 @@ func TestDetailHasNoQuery(t *testing.T) {
 	}
 }
 
+// TestAnotherHostIsProbedOnlyWhereItIsAllowed: what a host that allows it has registered may be
+// checked by one that does not.
+func TestAnotherHostIsProbedOnlyWhereItIsAllowed(t *testing.T) {
+	asked := make(chan string, 9)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.Host }))
+	t.Cleanup(server.Close)
+	in := instance(t, "http", "127.0.0.2:1", core.Check{Type: core.CheckHTTP})
+	in.HealthCheckURL = server.URL + "/health?token=s3cret"
+	_, err := newProber(t, probe.Options{}).Probe(t.Context(), in)
+	require.ErrorIs(t, err, core.ErrUnsupported)
+	require.ErrorContains(t, err, "health_check_url: ")
+	require.ErrorContains(t, err, "own host 127.0.0.2 only; it allows others with checks.allow_other_hosts")
+	require.NotContains(t, err.Error(), "s3cret")
+	assert.Empty(t, asked)
+	r, err := newProber(t, probe.Options{AllowOtherHosts: true}).Probe(t.Context(), in)
+	require.NoError(t, err)
+	assert.True(t, r.Healthy, r.Detail)
+	assert.Len(t, asked, 1)
+}
+
 func TestTLS(t *testing.T) {
 	server := httptest.NewUnstartedServer(site())
 	server.EnableHTTP2 = true

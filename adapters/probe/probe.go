@@ -37,6 +37,9 @@ type Options struct {
 	InsecureSkipVerify bool
 	// AllowExec lets checks of type exec run commands on this machine.
 	AllowExec bool
+	// AllowOtherHosts lets a health check URL name another host than the instance's own. It is
+	// asked for here as well as at registration, which may have been at a host that allows it.
+	AllowOtherHosts bool
 }
 
 // Prober implements ports.Prober. Each probe has a connection of its own, so that a server
@@ -44,6 +47,7 @@ type Options struct {
 type Prober struct {
 	userAgent string
 	allowExec bool
+	foreign   bool // other hosts than an instance's own are allowed
 	dialer    *net.Dialer
 	tls       *tls.Config
 	http      *http.Client
@@ -57,8 +61,8 @@ const defaultTimeout = 10 * time.Second
 func New(o Options) *Prober {
 	p := &Prober{
 		userAgent: "prism-health/" + cmp.Or(o.Version, "dev"),
-		allowExec: o.AllowExec,
-		dialer:    &net.Dialer{KeepAlive: -1, Control: refuse},
+		allowExec: o.AllowExec, foreign: o.AllowOtherHosts,
+		dialer: &net.Dialer{KeepAlive: -1, Control: refuse},
 		tls: &tls.Config{
 			RootCAs: o.RootCAs, MinVersion: tls.VersionTLS12,
 			InsecureSkipVerify: o.InsecureSkipVerify, // the operator's choice, off by default
@@ -81,8 +85,8 @@ func (p *Prober) Close() {
 	p.http.CloseIdleConnections()
 }
 
-// Probe implements ports.Prober. The error is core.ErrUnsupported for a type of check that is
-// unknown or not allowed here, core.ErrClosed, or the context's.
+// Probe implements ports.Prober. The error is core.ErrUnsupported for a check that is unknown or
+// not allowed here, core.ErrClosed, or the context's.
 func (p *Prober) Probe(ctx context.Context, in core.Instance) (ports.ProbeResult, error) {
 	if p.closed.Load() {
 		return ports.ProbeResult{}, core.ErrClosed
@@ -93,20 +97,29 @@ func (p *Prober) Probe(ctx context.Context, in core.Instance) (ports.ProbeResult
 	var r ports.ProbeResult
 	switch in.Check.Type {
 	case core.CheckHTTP:
-		r = p.probeHTTP(limited, a)
+		u, err := target(in)
+		switch {
+		case err != nil:
+			r.Detail = oneLine(err)
+		case !p.foreign && !in.IsOwnHost(u.Hostname()):
+			return ports.ProbeResult{}, unsupported("health_check_url", show(u),
+				"this host probes an instance at its own host "+in.Host+" only; it allows others with checks.allow_other_hosts")
+		default:
+			r = p.probeHTTP(limited, a, u)
+		}
 	case core.CheckTCP:
 		r = p.probeTCP(limited, a)
 	case core.CheckGRPC:
 		r = p.probeGRPC(limited, a)
 	case core.CheckExec:
 		if !p.allowExec {
-			return ports.ProbeResult{}, unsupported(in, "this host does not allow exec checks; use http, tcp, grpc or none")
+			return ports.ProbeResult{}, unsupported("check.type", string(in.Check.Type), "this host does not allow exec checks; use http, tcp, grpc or none")
 		}
 		r = p.probeExec(limited, a)
 	case core.CheckNone:
 		r = ports.ProbeResult{Healthy: true, Detail: "no check: a live lease is healthy"}
 	default:
-		return ports.ProbeResult{}, unsupported(in, "use http, tcp, grpc, exec or none")
+		return ports.ProbeResult{}, unsupported("check.type", string(in.Check.Type), "use http, tcp, grpc, exec or none")
 	}
 	if err := ctx.Err(); err != nil {
 		return ports.ProbeResult{}, err
@@ -115,8 +128,8 @@ func (p *Prober) Probe(ctx context.Context, in core.Instance) (ports.ProbeResult
 	return r, nil
 }
 
-func unsupported(in core.Instance, allowed string) error {
-	err := core.Invalid("check.type", string(in.Check.Type), allowed)
+func unsupported(field, value, allowed string) error {
+	err := core.Invalid(field, value, allowed)
 	err.Kind = core.ErrUnsupported
 	return err
 }
