@@ -411,3 +411,26 @@ func BenchmarkPublish(b *testing.B) {
 		})
 	}
 }
+
+// TestACursorMovesOverWhatIsPassedOver: a subscriber that was shown nothing has still seen all.
+func TestACursorMovesOverWhatIsPassedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := open(t, 4)
+		s := subscribe(t, b, events.SubscribeOptions{Service: "api"})
+		publish(b, 1, 8)
+		b.Publish(core.Event{Type: core.EventRegistered, Service: "api", ID: "9"})
+		assert.Equal(t, []string{"lagged 5"}, take(t, s, 1))
+		assert.Equal(t, "x-5", s.Cursor())
+		assert.Equal(t, []string{"9"}, take(t, s, 1))
+		assert.Equal(t, "x-9", s.Cursor())
+		publish(b, 10, 12)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := s.Next(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, "x-12", s.Cursor())
+		publish(b, 13, 15)
+		again := subscribe(t, b, events.SubscribeOptions{Service: "web", After: s.Cursor()})
+		assert.Equal(t, []string{"13", "14", "15"}, take(t, again, 3))
+	})
+}

@@ -118,6 +118,10 @@ func (s *Subscription) look(ctx context.Context) (item Item, ok bool, err error)
 	return Item{}, false, nil
 }
 
+// Cursor is where another subscription goes on as After: behind what Next gave last, and behind
+// what was passed over since as it was not selected. Only the goroutine that calls Next may ask.
+func (s *Subscription) Cursor() string { return s.bus.cursor(s.next - 1) }
+
 // Close ends the subscription and a Next that waits. It may be called from any goroutine,
 // and more than once.
 func (s *Subscription) Close() { s.once.Do(func() { close(s.closed) }) }

@@ -49,7 +49,7 @@ func (a *API) addEvents() {
 		OperationID: "listEvents", Method: http.MethodGet, Path: "/v1/events", Tags: []string{tagEvents},
 		Summary: "Show what happened, or follow what happens",
 		Description: "With Accept: text/event-stream it follows, and Last-Event-ID resumes: a cursor that is too old, or of another life of the host, " +
-			"gives the event reset first. A quiet stream carries a comment every 15 seconds.",
+			"gives the event reset first. A quiet stream carries a comment every 15 seconds, with an id to resume at.",
 		Responses: map[string]*huma.Response{"200": {Content: map[string]*huma.MediaType{
 			"application/json": {Schema: a.schema(eventList{})},
 			eventStream: a.streamed("Events as they happen.",
@@ -121,6 +121,7 @@ func readTypes(service string, list []string) (types []discovery.EventType, err 
 }
 
 func feedEvents(ctx context.Context, s *stream, sub *discovery.Subscription) error {
+	s.position = sub.Cursor
 	for {
 		item, err := next(ctx, s, sub.Next)
 		if err != nil {
@@ -128,9 +129,9 @@ func feedEvents(ctx context.Context, s *stream, sub *discovery.Subscription) err
 		}
 		switch {
 		case item.Reset:
-			err = s.send("reset", "", streamReset{Reason: "the cursor is too old, or of another life of the host; look at the state anew"}, true)
+			err = s.send("reset", sub.Cursor(), streamReset{Reason: "the cursor is too old, or of another life of the host; look at the state anew"}, true)
 		case item.Lagged > 0:
-			err = s.send("lagged", "", streamLagged{Missed: item.Lagged}, true)
+			err = s.send("lagged", sub.Cursor(), streamLagged{Missed: item.Lagged}, true)
 		default:
 			err = s.send(string(item.Event.Type), item.Event.Cursor, item.Event, true)
 		}

@@ -5,6 +5,8 @@ package httpapi
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -13,6 +15,9 @@ import (
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/core/discovery"
 )
+
+// maxCheck bounds a check on demand, so that it answers before callers give up: they wait 30 s.
+const maxCheck = 25 * time.Second
 
 // InstancePath is the part of a path that names an instance. It is exported, as are Choice and
 // Page, because huma looks for parameters in exported fields only, embedded ones included.
@@ -94,7 +99,8 @@ func (a *API) addInstance() {
 	}, statusBody{}, a.setStatus)
 	add(a, huma.Operation{
 		OperationID: "checkInstance", Method: http.MethodPost, Path: instancePath + "/check", Tags: []string{tagOperation},
-		Summary: "Check an instance's health now; this changes nothing",
+		Summary:     "Check an instance's health now; this changes nothing",
+		Description: "It waits as long as the check may take, at most 25 seconds.",
 	}, nil, a.check)
 	add(a, huma.Operation{
 		OperationID: "reportOutcome", Method: http.MethodPost, Path: instancePath + "/outcome", Tags: []string{tagDiscovery},
@@ -168,8 +174,16 @@ func (a *API) check(ctx context.Context, in *InstancePath) (*checkOutput, error)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := a.live(ctx)
+	defer cancel()
+	ctx, stop := context.WithTimeout(ctx, maxCheck)
+	defer stop()
 	result, err := a.client.Check(ctx, key)
-	if err != nil {
+	switch {
+	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+		result.Detail = fmt.Sprintf("no answer within %s, the most that a check on demand may take", maxCheck)
+		result.Latency = maxCheck
+	case err != nil:
 		return nil, err
 	}
 	return &checkOutput{Body: checkResult{

@@ -25,10 +25,17 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// probe is a Prober whose answers a test chooses by port: even ones are healthy.
+// probe is a Prober whose answers a test chooses by port: even ones are healthy, and hanging never
+// answers.
 type probe struct{}
 
-func (probe) Probe(_ context.Context, in core.Instance) (ports.ProbeResult, error) {
+const hanging = 9999
+
+func (probe) Probe(ctx context.Context, in core.Instance) (ports.ProbeResult, error) {
+	if in.Port == hanging {
+		<-ctx.Done()
+		return ports.ProbeResult{}, ctx.Err()
+	}
 	return ports.ProbeResult{Healthy: in.Port%2 == 0, StatusCode: 200, Latency: 1500 * time.Microsecond, Detail: "probed"}, nil
 }
 
@@ -44,7 +51,11 @@ type host struct {
 
 func newHost(t *testing.T, change ...func(*httpapi.Options)) *host {
 	t.Helper()
-	client := newFacade(t)
+	return newHostOver(t, newFacade(t), change...)
+}
+
+func newHostOver(t *testing.T, client *discovery.Client, change ...func(*httpapi.Options)) *host {
+	t.Helper()
 	log := &logBuffer{}
 	o := httpapi.Options{Client: client, Version: "1.2.3", Logger: slog.New(slog.NewTextHandler(log, nil))}
 	for _, f := range change {

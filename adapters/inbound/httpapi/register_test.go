@@ -3,11 +3,18 @@ package httpapi_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/marketprism/prism/adapters/inbound/httpapi"
+	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/discovery"
 )
 
 const api1 = "/v1/services/api/instances/api-1"
@@ -185,6 +192,35 @@ func TestCheckAndOutcome(t *testing.T) {
 	assert.Equal(t, "body.latency_ms", wantProblem(t, h.call("POST", api1+"/outcome", `{"ok":true,"latency_ms":-1}`), 422, "invalid_argument"))
 	location := wantProblem(t, h.call("POST", "/v1/services/api/instances/a%2Fb/outcome", `{"ok":true}`), 422, "invalid_argument")
 	assert.Equal(t, "path.id", location)
+}
+
+// TestACheckOnDemandEnds: before callers give up, whatever the check itself allows, and with the
+// API.
+func TestACheckOnDemandEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := newFacade(t)
+		api, err := httpapi.New(httpapi.Options{Client: client})
+		require.NoError(t, err)
+		_, err = client.RegisterInstance(t.Context(), discovery.RegisterRequest{Spec: core.Spec{
+			Service: "api", ID: "api-1", Host: "127.0.0.1", Port: hanging, TTL: time.Hour, Check: &core.Check{Type: core.CheckNone},
+		}})
+		require.NoError(t, err)
+		check := func() *httptest.ResponseRecorder {
+			rec := httptest.NewRecorder()
+			api.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "POST", api1+"/check", http.NoBody))
+			return rec
+		}
+		begun := time.Now()
+		rec := check()
+		assert.Equal(t, 25*time.Second, time.Since(begun))
+		assert.JSONEq(t, `{"healthy":false,"status_code":0,"latency_ms":25000,"detail":"no answer within 25s, the most that a check on demand may take"}`, rec.Body.String())
+
+		time.AfterFunc(time.Second, api.Close)
+		begun = time.Now()
+		rec = check()
+		assert.Equal(t, time.Second, time.Since(begun))
+		assert.Equal(t, 503, rec.Code)
+	})
 }
 
 func TestHealthyInstanceOfAnotherMethod(t *testing.T) {

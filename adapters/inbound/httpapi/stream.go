@@ -32,6 +32,8 @@ type stream struct {
 	session *sse.Session
 	control *http.ResponseController
 	beat    time.Duration
+	// position, unless nil, is where a peer resumes that is cut off now.
+	position func() string
 }
 
 // follow answers a request with a stream until feed, the peer or the API ends it. What is
@@ -92,7 +94,7 @@ func (s *stream) write(m *sse.Message, flush bool) error {
 }
 
 // next waits for what comes next, and meanwhile shows the peer with comments that the stream
-// is alive.
+// is alive. They carry the position: where all that happens is passed over, it moves on too.
 func next[T any](ctx context.Context, s *stream, wait func(context.Context) (T, error)) (T, error) {
 	for {
 		quiet, cancel := context.WithTimeout(ctx, s.beat)
@@ -102,6 +104,9 @@ func next[T any](ctx context.Context, s *stream, wait func(context.Context) (T, 
 			return v, err
 		}
 		m := &sse.Message{}
+		if s.position != nil {
+			m.ID = sse.ID(s.position())
+		}
 		m.AppendComment("still here")
 		if err := s.write(m, true); err != nil {
 			return v, err

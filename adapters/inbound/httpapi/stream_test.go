@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/marketprism/prism/adapters/inbound/httpapi"
+	"github.com/marketprism/prism/core/discovery"
 )
 
 // sseEvent is one event of a stream as it came over the wire.
@@ -136,7 +138,7 @@ func TestQuietStreamsShowThatTheyLive(t *testing.T) {
 	h := newHost(t, func(o *httpapi.Options) { o.Heartbeat = 5 * time.Millisecond })
 	receive := h.open("/v1/events")
 	for range 3 {
-		assert.Equal(t, sseEvent{comment: "still here"}, receive())
+		assert.Equal(t, "still here", receive().comment)
 	}
 	h.register("api", "a")
 	for {
@@ -146,6 +148,31 @@ func TestQuietStreamsShowThatTheyLive(t *testing.T) {
 			return
 		}
 		require.NotEmpty(t, e.comment)
+	}
+}
+
+// TestAStreamThatPassesEverythingOverMovesOn: the history may be left behind by events that a
+// stream is not about, and then it has missed nothing.
+func TestAStreamThatPassesEverythingOverMovesOn(t *testing.T) {
+	h := newHostOver(t, newFacade(t, discovery.WithHistory(4)), func(o *httpapi.Options) { o.Heartbeat = 5 * time.Millisecond })
+	receive := h.open("/v1/events?service=api")
+	var last string
+	for i := range 9 {
+		h.register("web", fmt.Sprint(i))
+		var err error
+		_, last, _, err = h.client.Events(discovery.HistoryQuery{Limit: 1})
+		require.NoError(t, err)
+		for e := receive(); e.id != last; e = receive() {
+			require.Equal(t, "still here", e.comment)
+		}
+	}
+	again := h.open("/v1/events?service=api", "Last-Event-ID", last)
+	h.register("api", "a")
+	for e := again(); ; e = again() {
+		if e.comment == "" {
+			assert.Equal(t, "service_registered", e.name)
+			return
+		}
 	}
 }
 
