@@ -106,7 +106,13 @@ func TestRanges(t *testing.T) {
 		"security: {auth: {type: magic}}":                    `security.auth.type: "magic" is not allowed; use token or basic`,
 		"logging: {level: loud}":                             `logging.level: "loud" is not allowed; use DEBUG, INFO, WARNING, ERROR or CRITICAL`,
 		"logging: {format: xml}":                             `logging.format: "xml" is not allowed; use json, text`,
-		"monitoring: {metrics_endpoint: 'm'}":                "monitoring.metrics_endpoint: ",
+		"monitoring: {metrics_endpoint: 'm'}":                `monitoring.metrics_endpoint: "m" is not allowed; use a path that begins with "/"`,
+		"monitoring: {metrics_endpoint: /}":                  "the host itself answers there",
+		"monitoring: {metrics_endpoint: /healthz}":           `monitoring.metrics_endpoint: "/healthz" is not allowed; the host itself answers there; use another path`,
+		"monitoring: {metrics_endpoint: /v1/metrics}":        "the host itself answers there",
+		"monitoring: {metrics_endpoint: /m/}":                `a "/" at its end`,
+		"monitoring: {metrics_endpoint: /a/../m}":            `without "//"`,
+		"monitoring: {metrics_endpoint: '/m{x}'}":            "braces",
 	} {
 		t.Run(yaml, func(t *testing.T) {
 			_, err := try(t, "\n"+yaml+"\n")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -62,6 +63,22 @@ func (c *checker) path(key, v string) {
 	}
 }
 
+// metricsPath keeps the metrics clear of what the host answers itself (adapters/inbound/httpapi) and
+// of the marks of http.ServeMux.
+func (c *checker) metricsPath(key, v string) {
+	before := len(*c)
+	if c.path(key, v); len(*c) > before {
+		return
+	}
+	first, _, _ := strings.Cut(v[1:], "/")
+	switch {
+	case v == "/", slices.Contains([]string{"healthz", "readyz", "v1", "docs", "openapi.json", "openapi.yaml", "ui"}, first):
+		c.refuse(key, v, "the host itself answers there; use another path, such as /metrics")
+	case path.Clean(v) != v, strings.ContainsAny(v, "{}"):
+		c.refuse(key, v, `use a path without "//", "." and "..", braces and a "/" at its end, such as /metrics`)
+	}
+}
+
 // words writes a bound in seconds, or milliseconds below one.
 func words(d time.Duration) string {
 	if d > 0 && d < time.Second {
@@ -103,7 +120,7 @@ func (c Config) check(strategies []string) []*core.FieldError {
 		k.refuse("logging.level", c.Logging.Level, "use DEBUG, INFO, WARNING, ERROR or CRITICAL")
 	}
 	k.oneOf("logging.format", c.Logging.Format, []string{"json", "text"})
-	k.path("monitoring.metrics_endpoint", c.Monitoring.MetricsEndpoint)
+	k.metricsPath("monitoring.metrics_endpoint", c.Monitoring.MetricsEndpoint)
 	return k
 }
 
