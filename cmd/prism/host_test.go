@@ -13,12 +13,15 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/marketprism/prism"
 	"github.com/marketprism/prism/adapters/config"
 	"github.com/marketprism/prism/adapters/pluginhost"
 	"github.com/marketprism/prism/core"
@@ -183,6 +186,37 @@ func TestConfiguredServicesFollowTheWish(t *testing.T) {
 	moved.Zone = "ours"
 	own.want([]core.Spec{moved, two})
 	await("one 9 7 ours", "two 2 100 ")
+}
+
+// TestWhatIsOnlyToBeCreatedWaitsForItsPlace: a host that was killed leaves its services behind, and
+// create_only must not keep it from them for good.
+func TestWhatIsOnlyToBeCreatedWaitsForItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, err := prism.Open(t.Context(), prism.Config{DrainTimeout: -1, NoChecks: true, Logger: quiet})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, client.Close(context.Background())) }()
+		spec := core.Spec{
+			Service: "one", ID: "it", Host: "127.0.0.1", Port: 1, Zone: "ours", CreateOnly: true, Keepalive: core.KeepaliveAuto,
+			Check: &core.Check{Type: core.CheckNone},
+		}
+		before := spec
+		before.Zone = "left behind"
+		left, err := client.RegisterInstance(t.Context(), discovery.RegisterRequest{Spec: before})
+		require.NoError(t, err)
+		zone := func() string {
+			synctest.Wait()
+			in, _, err := client.Instance(left.Instance.Key())
+			require.NoError(t, err)
+			return in.Zone
+		}
+		own := startOwnServices(client, []core.Spec{spec}, quiet)
+		defer own.close()
+		time.Sleep(time.Minute)
+		assert.Equal(t, "left behind", zone())
+		require.NoError(t, client.Deregister(t.Context(), discovery.DeregisterRequest{Key: left.Instance.Key(), Lease: left.Lease}))
+		time.Sleep(longestPause)
+		assert.Equal(t, "ours", zone())
+	})
 }
 
 // collector is an OpenTelemetry collector that takes note of what it is sent.

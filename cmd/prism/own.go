@@ -104,7 +104,7 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 	for _, name := range slices.Sorted(maps.Keys(o.held)) {
 		if _, wanted := wish[name]; !wanted {
 			err := o.held[name].reg.Close(ctx)
-			settled = o.check(name, "deregister", err) && settled
+			settled = o.check(o.held[name].spec, "deregister", err) && settled
 			if o.held[name].leaving = err != nil; err == nil {
 				delete(o.held, name)
 			}
@@ -114,9 +114,9 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 		spec, held := wish[name], o.held[name]
 		switch {
 		case held == nil, held.leaving:
-			settled = o.check(name, "register", o.register(ctx, spec)) && settled
+			settled = o.check(spec, "register", o.register(ctx, spec)) && settled
 		case !reflect.DeepEqual(held.spec, spec):
-			settled = o.check(name, "update", o.update(ctx, held, spec)) && settled
+			settled = o.check(spec, "update", o.update(ctx, held, spec)) && settled
 		}
 	}
 	return settled
@@ -150,13 +150,15 @@ func (o *ownServices) update(ctx context.Context, held *ownService, spec core.Sp
 	return o.register(ctx, spec)
 }
 
-// check logs what failed; false when trying again may help.
-func (o *ownServices) check(service, what string, err error) bool {
+// check logs what failed; false when trying again may help. What create_only waits for may go: as
+// a rule it is what this host itself left behind when it was killed.
+func (o *ownServices) check(spec core.Spec, what string, err error) bool {
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, core.ErrClosed) {
 		return true
 	}
-	hopeless := errors.Is(err, core.ErrInvalid) || errors.Is(err, core.ErrTooLarge) || errors.Is(err, core.ErrConflict) || errors.Is(err, core.ErrPermission)
-	o.log.Error("a configured service could not be brought up to date", slog.String("service", service),
+	hopeless := errors.Is(err, core.ErrInvalid) || errors.Is(err, core.ErrTooLarge) || errors.Is(err, core.ErrPermission) ||
+		errors.Is(err, core.ErrConflict) && !spec.CreateOnly
+	o.log.Error("a configured service could not be brought up to date", slog.String("service", spec.Service),
 		slog.String("operation", what), slog.Any("error", err), slog.Bool("retry", !hopeless))
 	return hopeless
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -44,7 +45,7 @@ func (a *app) run() *cobra.Command {
 and end with the command's exit code. SIGTERM and ctrl-C take the instance out of traffic
 first, wait the drain timeout, deregister, and only then reach the command; a second one ends
 both at once (within half a second of the first it counts as the same). Other signals are
-passed on.`,
+passed on. Until the host has answered, the command does not run, and a signal ends all at once.`,
 		Example: `  prism run my-service --port 8081 -- ./server --listen :8081
   prism run my-service --port 8081 --check-path /alive --drain-timeout 20s -- python3 -m http.server 8081`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -107,8 +108,8 @@ func (a *app) runCommand(ctx context.Context, spec core.Spec, drain time.Duratio
 	signal.Notify(r.signals, append([]os.Signal{os.Interrupt, syscall.SIGTERM}, passedSignals...)...)
 	defer signal.Stop(r.signals)
 
-	if r.reg, err = c.Register(ctx, spec); err != nil {
-		return a.advise(err)
+	if err := r.register(ctx, c, spec); err != nil {
+		return err
 	}
 	a.warn(r.reg.Warnings())
 	r.child = exec.CommandContext(context.WithoutCancel(ctx), path, command[1:]...)
@@ -119,6 +120,35 @@ func (a *app) runCommand(ctx context.Context, spec core.Spec, drain time.Duratio
 	}
 	go func() { r.ended <- r.child.Wait() }()
 	return r.tend(ctx)
+}
+
+// register registers the instance, unless a signal says to end before the host has answered.
+func (r *runner) register(ctx context.Context, c *client.Client, spec core.Spec) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	registered := make(chan struct{})
+	go func() {
+		defer close(registered)
+		r.reg, err = c.Register(ctx, spec)
+	}()
+	for {
+		select {
+		case <-registered:
+			return r.a.advise(err)
+		case s := <-r.signals:
+			if !ends(s) {
+				continue // there is no command yet to pass it to
+			}
+			cancel()
+			<-registered
+			if err == nil {
+				r.deregister(ctx)
+			} else {
+				r.a.warn([]string{fmt.Sprintf("ended before the host at %s had answered; an instance that it registered all the same runs out within its ttl", strings.Join(r.a.hosts(), ", "))})
+			}
+			return &childExitError{code: 128 + signalNumber(s)}
+		}
+	}
 }
 
 // tend passes signals on until the child ends, or is to end.

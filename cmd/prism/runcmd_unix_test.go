@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -62,4 +63,19 @@ func TestRunPassesOtherSignalsAndASecondOneAtOnce(t *testing.T) {
 	_, err = fmt.Sscanf(line, "child %d", &pid)
 	require.NoError(t, err)
 	p.Until("the command is gone", gone(pid))
+}
+
+// TestRunEndsAtOnceWhileItRegisters: nobody is held by a host that does not answer.
+func TestRunEndsAtOnceWhileItRegisters(t *testing.T) {
+	ln, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	p := begin(t, "run", "my-service", "--port", "8081", "--address", "http://"+ln.Addr().String(), "--", "echo", "it ran")
+	conn, err := ln.Accept() // and no word more
+	require.NoError(t, err)
+	defer conn.Close()
+	p.Signal(syscall.SIGUSR1)
+	assert.Equal(t, 128+int(syscall.SIGTERM), p.End(syscall.SIGTERM))
+	assert.Contains(t, p.Stderr(), "ended before the host at http://"+ln.Addr().String()+" had answered")
+	assert.Empty(t, p.Stdout())
 }
