@@ -119,11 +119,17 @@ func TestThreeNodesWithTLSAndAuthentication(t *testing.T) {
 			defer cancel()
 			c := stores.ForTest(t, kind, stores.Options{Nodes: 3, TLS: stores.ServerTLS, Auth: auth, Fast: true})
 			client := newClient(t, c)
-			require.NoError(t, client.put(ctx, "k", "v"))
+			var err error
+			require.Eventually(t, func() bool {
+				err = client.put(ctx, "k", "v")
+				// NATS loads an operator's account when it is first asked for; while its leader does so, the account has no JetStream.
+				return err == nil || !strings.Contains(err.Error(), "JetStream not enabled for account")
+			}, limit, 10*time.Millisecond)
+			require.NoError(t, err)
 			for client.at = range c.Nodes() {
 				require.Eventually(t, func() bool { return must(client.get(ctx, "k"))(t) == "v" }, limit, 10*time.Millisecond)
 			}
-			_, err := c.Leader(ctx)
+			_, err = c.Leader(ctx)
 			require.NoError(t, err)
 		})
 	}
