@@ -72,6 +72,20 @@ func lowestLevel(ctx context.Context, logger *slog.Logger) slog.Level {
 
 func (l *launcher) close() { l.room.close() }
 
+// roomAgain replaces a room that somebody removed.
+func (l *launcher) roomAgain(ctx context.Context) error {
+	if !l.room.gone() {
+		return nil
+	}
+	room, err := openRoom(ctx, l.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	l.room.close()
+	l.room = room
+	return nil
+}
+
 // display names the plugin in messages.
 func (l Launch) display() string {
 	if l.Name != "" {
@@ -82,6 +96,9 @@ func (l Launch) display() string {
 
 // connect starts a process and asks it what it is. When ctx ends first, the process is killed.
 func (l *launcher) connect(ctx context.Context) (*speaker, error) {
+	if err := l.roomAgain(ctx); err != nil {
+		return nil, err
+	}
 	proc := newProcess(l.Path, l.environment, l.sink)
 	if l.SHA256 != "" {
 		pinned, err := openPinned(l.Path, l.SHA256)

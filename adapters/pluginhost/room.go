@@ -87,8 +87,10 @@ func runtimeFolder(dir string) (string, error) {
 	return dir, nil
 }
 
+// defaultRuntimeFolder passes over an XDG_RUNTIME_DIR that is not this user's: su(1) leaves the
+// variable as it was, and the folder goes when its user logs out.
 func defaultRuntimeFolder() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && checkOurs(dir) == nil {
 		return filepath.Join(dir, "prism")
 	}
 	name := "prism"
@@ -122,6 +124,12 @@ func sweep(base string) {
 		}
 		_ = lock.Close()
 	}
+}
+
+// gone reports whether somebody removed the room: it lies where others clean up.
+func (r *room) gone() bool {
+	_, err := os.Lstat(r.dir)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // clear removes what a dead process left in the room.

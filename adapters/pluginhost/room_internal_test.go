@@ -108,8 +108,12 @@ func TestLongestRuntimeFolder(t *testing.T) {
 }
 
 func TestDefaultRuntimeFolder(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", "/run/user/7")
-	assert.Equal(t, "/run/user/7/prism", defaultRuntimeFolder())
-	t.Setenv("XDG_RUNTIME_DIR", "")
-	assert.Equal(t, filepath.Clean(os.TempDir()), filepath.Dir(defaultRuntimeFolder()))
+	ours := shortDir(t)
+	t.Setenv("XDG_RUNTIME_DIR", ours)
+	assert.Equal(t, filepath.Join(ours, "prism"), defaultRuntimeFolder())
+	// What su(1) leaves set is another user's, and what a logout took away is not there.
+	for _, dir := range []string{"", filepath.Join(ours, "gone"), "relative"} {
+		t.Setenv("XDG_RUNTIME_DIR", dir)
+		assert.Equal(t, filepath.Clean(os.TempDir()), filepath.Dir(defaultRuntimeFolder()))
+	}
 }
