@@ -54,7 +54,6 @@ func newLauncher(ctx context.Context, l Launch) (*launcher, error) {
 		return nil, err
 	}
 	l.Logger = l.Logger.With("plugin", l.display())
-	env = append(env, pluginrpc.EnvLogLevel+"="+lowestLevel(ctx, l.Logger).String())
 	sink := newLogSink(l.Logger, l.Hooks.Dropped)
 	sink.mask.Store(newMasker(l.Options, nil))
 	return &launcher{Launch: l, environment: env, room: room, sink: sink}, nil
@@ -99,7 +98,8 @@ func (l *launcher) connect(ctx context.Context) (*speaker, error) {
 	if err := l.roomAgain(ctx); err != nil {
 		return nil, err
 	}
-	proc := newProcess(l.Path, l.environment, l.sink)
+	level := pluginrpc.EnvLogLevel + "=" + lowestLevel(ctx, l.Logger).String()
+	proc := newProcess(l.Path, append(slices.Clip(l.environment), level), l.sink)
 	if l.SHA256 != "" {
 		pinned, err := openPinned(l.Path, l.SHA256)
 		if err != nil {
