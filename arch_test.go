@@ -99,7 +99,7 @@ var rooms = []room{
 	{path: "", uses: []string{"core", "core/discovery", "ports", "adapters/config", "adapters/pluginhost", "adapters/probe", "adapters/telemetry", "plugins/memory"}, inTests: []string{"adapters/pluginrpc"}},
 	{
 		path: "cmd/prism", uses: []string{"", "core", "core/discovery", "ports", "adapters/...", "conformance/..."},
-		inTests: []string{"cmd/internal/programtest", "tools/stores"},
+		inTests: []string{"cmd/internal/programtest", "tools/stores", "plugins/memory"},
 	},
 	{path: "cmd/internal/programtest", uses: []string{"adapters/client/..."}},
 	{path: "cmd/e2e", inTests: []string{"", "core", "core/discovery", "adapters/client/...", "cmd/internal/programtest", "conformance/backendtest", "tools/stores"}},

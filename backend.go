@@ -57,7 +57,7 @@ func (c Config) Launch() (pluginhost.Launch, error) {
 		return launch, err
 	}
 	if c.loaded != nil && len(given) > 1 {
-		launch.Resolve = c.loaded.ValidateBackend
+		launch.Resolve = func(schema []ports.Option) (json.RawMessage, error) { return c.loaded.ValidateOptions(schema, given) }
 		return launch, nil
 	}
 	launch.Options, err = json.Marshal(given)

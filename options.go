@@ -61,9 +61,10 @@ func (c Config) Options() ([]discovery.Option, error) {
 // ConfigOf translates a configuration that was read from files, variables and flags. Services
 // with an address are the host's to register; those without one become ServiceDefaults.
 func ConfigOf(loaded *config.Loaded) Config {
-	in := loaded.Config
+	in, options := loaded.Config, loaded.BackendOptions()
+	delete(options, optionNamespace) // it stands in Namespace, where it may be changed
 	c := Config{
-		Backend: in.Backend, BackendOptions: loaded.BackendOptions(), Namespace: in.Namespace(),
+		Backend: in.Backend, BackendOptions: options, Namespace: in.Namespace(),
 		PluginDirs: in.Plugin.Dirs, PluginFile: in.Plugin.File, PluginSHA256: in.Plugin.SHA256,
 		SessionTTL: in.SessionTTL, DrainTimeout: orNone(in.Server.DrainTimeout), KeepOnClose: !in.AutoDeregister,
 		Advertise: in.Server.Advertise, Strategy: in.LoadBalancing.Strategy, IgnoreHealth: !in.LoadBalancing.HealthCheckRequired,

@@ -17,6 +17,7 @@ import (
 	"github.com/marketprism/prism"
 	"github.com/marketprism/prism/core"
 	"github.com/marketprism/prism/core/discovery"
+	"github.com/marketprism/prism/ports"
 )
 
 // quiet is a Config in memory that ends at once.
@@ -111,6 +112,42 @@ services:
 	services, _, err := c.Services(t.Context())
 	require.NoError(t, err)
 	assert.Len(t, services, 1, "an embedded client registers nothing that the file lists")
+}
+
+// What Load gives is the program's to change, the options and the namespace of a plugin included.
+func TestWhatWasLoadedMayBeChanged(t *testing.T) {
+	dir := t.TempDir()
+	toyIn(t, dir)
+	cfg, err := prism.Load(write(t, dir, "prism.yaml", `
+backend: toy
+backend_config: {namespace: production, toy: {password: 007, wait: 1}}
+plugin: {dirs: ["`+filepath.ToSlash(dir)+`"]}
+`))
+	require.NoError(t, err)
+	schema := []ports.Option{
+		{Name: "password", Type: ports.OptionString, Secret: true},
+		{Name: "wait", Type: ports.OptionDuration, Default: "1s"},
+	}
+	opened := func() string {
+		launch, err := cfg.Launch()
+		require.NoError(t, err)
+		options, err := launch.Resolve(schema)
+		require.NoError(t, err)
+		return string(options)
+	}
+	assert.JSONEq(t, `{"namespace":"production","password":"007","wait":"1s"}`, opened(), "as it stands in the file")
+
+	cfg.Namespace, cfg.BackendOptions["wait"] = "testing", 90*time.Second
+	assert.JSONEq(t, `{"namespace":"testing","password":"007","wait":"90s"}`, opened())
+	delete(cfg.BackendOptions, "password")
+	assert.JSONEq(t, `{"namespace":"testing","wait":"90s"}`, opened())
+
+	cfg.BackendOptions["password"] = 7
+	launch, err := cfg.Launch()
+	require.NoError(t, err)
+	_, err = launch.Resolve(schema)
+	require.ErrorIs(t, err, prism.ErrInvalid)
+	assert.NotContains(t, err.Error(), "prism.yaml", "the file does not say so")
 }
 
 func TestZeroInAFileMeansNone(t *testing.T) {

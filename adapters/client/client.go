@@ -108,12 +108,12 @@ func parseAddress(address string) (string, error) {
 	}
 	u, err := url.Parse(raw)
 	switch {
+	case strings.Contains(raw, "@"): // first of all, as the other sentences repeat what was given
+		return "", &core.FieldError{Field: "address", Allowed: "it holds credentials; use the token instead"}
 	case err != nil, u.Hostname() == "", u.Scheme != "http" && u.Scheme != "https", u.RawQuery != "", u.Fragment != "":
 		return "", core.Invalid("address", address, rule)
 	case !validPort(u.Port()):
 		return "", core.Invalid("address", address, "its port is none; use 1–65535")
-	case u.User != nil:
-		return "", &core.FieldError{Field: "address", Allowed: "it holds credentials; use the token instead"}
 	}
 	return strings.TrimSuffix(u.String(), "/"), nil
 }

@@ -22,9 +22,11 @@ func TestAddressesAreChecked(t *testing.T) {
 		require.ErrorIs(t, err, core.ErrInvalid, bad)
 		require.ErrorContains(t, err, "address")
 	}
-	_, err := client.New(client.Config{Addresses: []string{"http://me:hunter2@a"}})
-	require.ErrorIs(t, err, core.ErrInvalid)
-	assert.NotContains(t, err.Error(), "hunter2")
+	for _, secret := range []string{"http://me:hunter2@a", "ftp://me:hunter2@a", "me:hunter2@a/?x=1", "http://me:hunter2@a:0", "http://me:hunter2@a b"} {
+		_, err := client.New(client.Config{Addresses: []string{secret}})
+		require.ErrorIs(t, err, core.ErrInvalid, secret)
+		assert.NotContains(t, err.Error(), "hunter2")
+	}
 	c, h := newClient(t, func(*http.Request, string) (*http.Response, error) { return ok(nil) }, "a.test:1/")
 	require.NoError(t, c.Ready(t.Context()))
 	assert.Equal(t, []string{"GET http://a.test:1/readyz"}, h.requests())

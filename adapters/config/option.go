@@ -5,6 +5,8 @@ package config
 import (
 	"encoding/json"
 	"errors"
+	"maps"
+	"reflect"
 	"strings"
 
 	"github.com/marketprism/prism/adapters/pluginrpc"
@@ -16,13 +18,22 @@ import (
 // declares, and returns the JSON object that opens it, with the schema's defaults filled in.
 // An error names the option, and where it was set; it never repeats a secret.
 func (l *Loaded) ValidateBackend(schema []ports.Option) (json.RawMessage, error) {
+	return l.ValidateOptions(schema, l.BackendOptions())
+}
+
+// ValidateOptions is ValidateBackend for a program that has changed what BackendOptions gave. What
+// it left alone is read as it was written.
+func (l *Loaded) ValidateOptions(schema []ports.Option, options map[string]any) (json.RawMessage, error) {
 	types := make(map[string]ports.OptionType, len(schema))
 	for _, o := range schema {
 		types[o.Name] = o.Type
 	}
-	given := make(map[string]any, len(l.options))
+	given := maps.Clone(options)
+	written := map[string]*setting{}
 	for name, s := range l.options {
-		given[name] = s.as(types[name])
+		if value, there := options[name]; there && reflect.DeepEqual(value, s.Value) {
+			given[name], written[name] = s.as(types[name]), s
+		}
 	}
 	raw, err := pluginrpc.ValidateOptions(schema, given)
 	if err == nil {
@@ -33,7 +44,7 @@ func (l *Loaded) ValidateBackend(schema []ports.Option) (json.RawMessage, error)
 		return nil, err
 	}
 	located, src := *fe, Source{}
-	if s := l.options[strings.TrimPrefix(fe.Field, keyBackendConfig+".")]; s != nil {
+	if s := written[strings.TrimPrefix(fe.Field, keyBackendConfig+".")]; s != nil {
 		src, located.Field = s.From, s.Key
 	}
 	var p problems

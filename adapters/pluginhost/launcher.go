@@ -54,7 +54,6 @@ func newLauncher(ctx context.Context, l Launch) (*launcher, error) {
 		return nil, err
 	}
 	l.Logger = l.Logger.With("plugin", l.display())
-	env = append(env, pluginrpc.EnvLogLevel+"="+lowestLevel(ctx, l.Logger).String())
 	sink := newLogSink(l.Logger, l.Hooks.Dropped)
 	sink.mask.Store(newMasker(l.Options, nil))
 	return &launcher{Launch: l, environment: env, room: room, sink: sink}, nil
@@ -72,6 +71,20 @@ func lowestLevel(ctx context.Context, logger *slog.Logger) slog.Level {
 
 func (l *launcher) close() { l.room.close() }
 
+// roomAgain replaces a room that somebody removed.
+func (l *launcher) roomAgain(ctx context.Context) error {
+	if !l.room.gone() {
+		return nil
+	}
+	room, err := openRoom(ctx, l.RuntimeDir)
+	if err != nil {
+		return err
+	}
+	l.room.close()
+	l.room = room
+	return nil
+}
+
 // display names the plugin in messages.
 func (l Launch) display() string {
 	if l.Name != "" {
@@ -82,7 +95,11 @@ func (l Launch) display() string {
 
 // connect starts a process and asks it what it is. When ctx ends first, the process is killed.
 func (l *launcher) connect(ctx context.Context) (*speaker, error) {
-	proc := newProcess(l.Path, l.environment, l.sink)
+	if err := l.roomAgain(ctx); err != nil {
+		return nil, err
+	}
+	level := pluginrpc.EnvLogLevel + "=" + lowestLevel(ctx, l.Logger).String()
+	proc := newProcess(l.Path, append(slices.Clip(l.environment), level), l.sink)
 	if l.SHA256 != "" {
 		pinned, err := openPinned(l.Path, l.SHA256)
 		if err != nil {

@@ -66,6 +66,23 @@ func TestDeathInACall(t *testing.T) {
 	}
 }
 
+// The folder for sockets goes when its user logs out, or is swept by whoever keeps folders for
+// temporary files clean. The next process gets another.
+func TestTheRuntimeFolderIsGone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, rolePlugin, nil)
+	events := f.listen()
+	h := f.open(t)
+	await(t, "start", events.started)
+	require.NoError(t, os.RemoveAll(f.RuntimeDir))
+	require.NoError(t, h.Health(t.Context()), "the process that lives needs it no more")
+	_, err := order(t.Context(), h, "exit")
+	require.ErrorIs(t, err, ports.ErrUnavailable)
+	assert.Equal(t, 2, await(t, "start", events.started))
+	require.NoError(t, h.Health(t.Context()))
+	require.NoError(t, h.Close())
+}
+
 // While there is no process, calls fail at once and say why.
 func TestCallsFailFastDuringRestart(t *testing.T) {
 	t.Parallel()

@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -29,6 +29,9 @@ const (
 	// socketTail is the longest that follows the runtime dir: a room and a socket in it.
 	socketTail = len("/h4294967295/plugin4294967295")
 )
+
+// roomForm is what os.MkdirTemp makes of roomPrefix.
+var roomForm = regexp.MustCompile("^" + roomPrefix + "[0-9]+$")
 
 // room is one locked folder.
 type room struct {
@@ -84,8 +87,10 @@ func runtimeFolder(dir string) (string, error) {
 	return dir, nil
 }
 
+// defaultRuntimeFolder passes over an XDG_RUNTIME_DIR that is not this user's: su(1) leaves the
+// variable as it was, and the folder goes when its user logs out.
 func defaultRuntimeFolder() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) && checkOurs(dir) == nil {
 		return filepath.Join(dir, "prism")
 	}
 	name := "prism"
@@ -96,23 +101,35 @@ func defaultRuntimeFolder() string {
 }
 
 // sweep removes rooms whose lock nobody holds: a lock ends with its process. The caller
-// holds the gate, so no room is between its making and its locking.
+// holds the gate, so no room is between its making and its locking. The folder may be one that
+// others use too: what has no lock goes only when it is empty.
 func sweep(base string) {
 	entries, err := os.ReadDir(base)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if !e.IsDir() || !strings.HasPrefix(e.Name(), roomPrefix) {
+		if !e.IsDir() || !roomForm.MatchString(e.Name()) {
 			continue
 		}
 		dir := filepath.Join(base, e.Name())
-		lock := flock.New(filepath.Join(dir, lockName))
+		name := filepath.Join(dir, lockName)
+		if _, err := os.Lstat(name); err != nil {
+			_ = os.Remove(dir)
+			continue
+		}
+		lock := flock.New(name)
 		if ok, err := lock.TryLock(); ok && err == nil {
 			_ = os.RemoveAll(dir)
 		}
 		_ = lock.Close()
 	}
+}
+
+// gone reports whether somebody removed the room: it lies where others clean up.
+func (r *room) gone() bool {
+	_, err := os.Lstat(r.dir)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // clear removes what a dead process left in the room.

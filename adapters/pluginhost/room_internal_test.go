@@ -40,14 +40,24 @@ func TestRoomIsPrivateAndSwept(t *testing.T) {
 	dead := filepath.Join(base, "h123")
 	require.NoError(t, os.MkdirAll(filepath.Join(dead, "plugin-dir1"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dead, lockName), nil, 0o600))
-	other := filepath.Join(base, "something-else")
-	require.NoError(t, os.Mkdir(other, 0o700))
+	unlocked := filepath.Join(base, "h124") // Its host was killed before it locked it.
+	require.NoError(t, os.Mkdir(unlocked, 0o700))
+	var others []string
+	for _, name := range []string{"something-else", "holiday", "h", "h2o", "h125"} {
+		others = append(others, filepath.Join(base, name))
+		require.NoError(t, os.MkdirAll(filepath.Join(base, name, "photos"), 0o700))
+	}
+	require.NoError(t, os.WriteFile(filepath.Join(base, "holiday", lockName), nil, 0o600))
 
 	next, err := openRoom(t.Context(), base)
 	require.NoError(t, err)
 	assert.NoDirExists(t, dead)
 	assert.DirExists(t, living.dir, "its host lives")
-	assert.DirExists(t, other, "not ours")
+	assert.NoDirExists(t, unlocked)
+	for _, other := range others {
+		assert.DirExists(t, filepath.Join(other, "photos"), "not ours")
+	}
+	assert.NoFileExists(t, filepath.Join(base, "h125", lockName))
 	living.close()
 	next.close()
 	assert.NoDirExists(t, living.dir)
@@ -98,8 +108,12 @@ func TestLongestRuntimeFolder(t *testing.T) {
 }
 
 func TestDefaultRuntimeFolder(t *testing.T) {
-	t.Setenv("XDG_RUNTIME_DIR", "/run/user/7")
-	assert.Equal(t, "/run/user/7/prism", defaultRuntimeFolder())
-	t.Setenv("XDG_RUNTIME_DIR", "")
-	assert.Equal(t, filepath.Clean(os.TempDir()), filepath.Dir(defaultRuntimeFolder()))
+	ours := shortDir(t)
+	t.Setenv("XDG_RUNTIME_DIR", ours)
+	assert.Equal(t, filepath.Join(ours, "prism"), defaultRuntimeFolder())
+	// What su(1) leaves set is another user's, and what a logout took away is not there.
+	for _, dir := range []string{"", filepath.Join(ours, "gone"), "relative"} {
+		t.Setenv("XDG_RUNTIME_DIR", dir)
+		assert.Equal(t, filepath.Clean(os.TempDir()), filepath.Dir(defaultRuntimeFolder()))
+	}
 }

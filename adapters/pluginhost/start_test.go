@@ -4,6 +4,7 @@ package pluginhost_test
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -212,5 +213,26 @@ func TestEnvironmentIsScrubbed(t *testing.T) {
 	assert.NotContains(t, answer, "not a port")
 	assert.Contains(t, answer, "PRISM_TEST_COPIED=copied")
 	assert.Contains(t, answer, "PATH="+os.Getenv("PATH"))
+	assert.Contains(t, answer, "PRISM_PLUGIN_LOG_LEVEL=DEBUG")
+}
+
+// The level that a plugin is told is that of the moment in which its process starts.
+func TestTheLogLevelIsTheHostsOfNow(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, rolePlugin, nil)
+	level := &slog.LevelVar{}
+	f.Logger = slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: level}))
+	events := f.listen()
+	h := f.open(t)
+	await(t, "start", events.started)
+	answer, err := order(t.Context(), h, "env")
+	require.NoError(t, err)
+	assert.Contains(t, answer, "PRISM_PLUGIN_LOG_LEVEL=INFO")
+	level.Set(slog.LevelDebug)
+	_, err = order(t.Context(), h, "exit")
+	require.ErrorIs(t, err, ports.ErrUnavailable)
+	await(t, "start", events.started)
+	answer, err = order(t.Context(), h, "env")
+	require.NoError(t, err)
 	assert.Contains(t, answer, "PRISM_PLUGIN_LOG_LEVEL=DEBUG")
 }

@@ -34,7 +34,8 @@ type ownServices struct {
 type ownService struct {
 	spec core.Spec
 	reg  *discovery.Registration
-	// leaving is set when it was not wanted any more and the store did not say whether it went.
+	// leaving is set when it was not wanted any more, or not there, and the store did not say
+	// whether it went.
 	leaving bool
 }
 
@@ -113,9 +114,9 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 	for _, name := range slices.Sorted(maps.Keys(wish)) {
 		spec, held := wish[name], o.held[name]
 		switch {
-		case held == nil, held.leaving:
+		case held == nil, held.leaving && samePlace(held.spec, spec): // what did not go is taken over
 			settled = o.check(spec, "register", o.register(ctx, spec)) && settled
-		case !reflect.DeepEqual(held.spec, spec):
+		case held.leaving, !reflect.DeepEqual(held.spec, spec):
 			settled = o.check(spec, "update", o.update(ctx, held, spec)) && settled
 		}
 	}
@@ -136,19 +137,23 @@ func (o *ownServices) register(ctx context.Context, spec core.Spec) error {
 
 // update changes what is described; another id or place needs another registration.
 func (o *ownServices) update(ctx context.Context, held *ownService, spec core.Spec) error {
-	if held.spec.ID == spec.ID && held.spec.Host == spec.Host && held.spec.Port == spec.Port && held.reg.Err() == nil {
+	if !held.leaving && samePlace(held.spec, spec) && held.reg.Err() == nil {
 		if err := held.reg.Update(ctx, spec); err != nil {
 			return err
 		}
 		held.spec = spec
 		return nil
 	}
+	held.leaving = true
 	if err := held.reg.Close(ctx); err != nil {
 		return err
 	}
 	delete(o.held, spec.Service)
 	return o.register(ctx, spec)
 }
+
+// samePlace reports whether two descriptions are of one instance.
+func samePlace(a, b core.Spec) bool { return a.ID == b.ID && a.Host == b.Host && a.Port == b.Port }
 
 // check logs what failed; false when trying again may help. What create_only waits for may go: as
 // a rule it is what this host itself left behind when it was killed.

@@ -45,7 +45,10 @@ func (a *app) run() *cobra.Command {
 and end with the command's exit code. SIGTERM and ctrl-C take the instance out of traffic
 first, wait the drain timeout, deregister, and only then reach the command; a second one ends
 both at once (within half a second of the first it counts as the same). Other signals are
-passed on. Until the host has answered, the command does not run, and a signal ends all at once.`,
+passed on. Until the host has answered, the command does not run, and a signal ends all at once.
+
+What is sent to the command as well does not wait for the instance to leave: ctrl-C at a terminal
+reaches both, and so does the stop of a systemd unit without KillMode=mixed.`,
 		Example: `  prism run my-service --port 8081 -- ./server --listen :8081
   prism run my-service --port 8081 --check-path /alive --drain-timeout 20s -- python3 -m http.server 8081`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -62,7 +62,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 func (a *API) refuse(r *http.Request) *problem.Error {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok && local.IP.IsLoopback() && !a.knownHost(r.Host) {
 		return problem.New(problem.CodePermission, http.StatusForbidden, fmt.Sprintf(
-			"Host: %q is not allowed over loopback, as a protection from DNS rebinding; use localhost or %s, or allow the name in the host's configuration",
+			"Host: %q is not allowed over loopback, as a protection from DNS rebinding; use localhost or %s, and have a proxy on this machine send one of them in place of its own name",
 			r.Host, local.IP))
 	}
 	if err := a.origin.Check(r); err != nil {

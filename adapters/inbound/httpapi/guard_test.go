@@ -79,7 +79,7 @@ func TestDNSRebinding(t *testing.T) {
 		got := h.call("GET", "/v1/services", "", "Host", host)
 		assert.Equal(t, status, got.status, host)
 		if status == 403 {
-			wantProblem(t, got, 403, "permission_denied", "Host", "localhost")
+			wantProblem(t, got, 403, "permission_denied", "Host", "localhost", "proxy")
 		}
 	}
 }
