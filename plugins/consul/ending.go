@@ -154,10 +154,13 @@ type ending struct {
 	cause core.Cause
 }
 
-// finishEnds removes the records of sessions that have ended, and marks their ids as used.
+// finishEnds removes the records of sessions that have ended, and marks their ids as used. A session
+// with a record that this process may not remove stays as it is, for others that may, and holds up
+// none of the rest.
 func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 	const each = 2 // operations
 	removed, shown := 0, time.Now()
+	refused := make(map[ports.SessionID]error)
 	for part := range slices.Chunk(ends, maxOps/each) {
 		for left := true; left; { // No key is added to their lists any more.
 			held, err := b.heldKeys(ctx, part)
@@ -166,7 +169,7 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 			}
 			left = false
 			for some := range slices.Chunk(held, removedAtOnce) {
-				stale, err := b.removeHeld(ctx, some)
+				stale, err := b.removeHeld(ctx, some, refused)
 				if err != nil {
 					return err
 				}
@@ -181,10 +184,21 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 		}
 		var ops api.TxnOps
 		for _, e := range part {
+			if refused[e.id] != nil {
+				continue
+			}
 			ops = append(ops, b.op(api.KVDelete, b.keys.closing(e.id), nil, 0),
 				b.op(api.KVSet, b.keys.ended(e.id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, e.id, e.cause), 0))
 		}
+		if len(ops) == 0 {
+			continue
+		}
 		if _, err := b.writeAll(ctx, ops); err != nil {
+			return err
+		}
+	}
+	for _, e := range ends {
+		if err := refused[e.id]; err != nil {
 			return err
 		}
 	}
@@ -252,8 +266,8 @@ func (b *Backend) heldKeys(ctx context.Context, ends []ending) ([]heldKey, error
 
 // removeHeld removes the records that some keys of sessions' lists name. Those that have moved
 // to another session stay; those that somebody writes now are left for another round, which it
-// reports.
-func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, err error) {
+// reports. Sessions with one that this process may not remove are noted as refused.
+func (b *Backend) removeHeld(ctx context.Context, held []heldKey, refused map[ports.SessionID]error) (left bool, err error) {
 	var wanted []backendkit.Wanted
 	var of []ending      // of each of them
 	var wrong api.TxnOps // what names no record of its session
@@ -287,10 +301,12 @@ func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, er
 			return false, err
 		}
 	}
-	for _, done := range t.Commit(ctx, changes) {
+	for i, done := range t.Commit(ctx, changes) {
 		switch {
 		case errors.Is(done.Err, backendkit.ErrStale):
 			left = true
+		case errors.Is(done.Err, ports.ErrPermission):
+			refused[changes[i].Tombstone.Session] = done.Err
 		case done.Err != nil:
 			return false, done.Err
 		}
