@@ -280,13 +280,24 @@ func (b *Backend) removeHeld(ctx context.Context, held []heldKey, refused map[po
 	}
 	t := table{b}
 	loaded, err := t.Load(ctx, wanted)
+	if err == nil {
+		err = b.guess(ctx, wanted, loaded)
+	}
 	if err != nil {
 		return false, err
 	}
 	var changes []backendkit.Change
 	for i, l := range loaded {
 		k, id := wanted[i].Key, of[i].id
-		if holder(l.Record) != id {
+		switch {
+		case unreadable(l):
+			moved, err := b.removeUnreadable(ctx, id, k, l.Version)
+			if err != nil {
+				return false, err
+			}
+			left = left || moved
+			continue
+		case holder(l.Record) != id:
 			// Under that session no record can come any more, so the key is left over.
 			wrong = append(wrong, b.op(api.KVDelete, b.keys.held(id, k), nil, 0))
 			continue
@@ -312,4 +323,56 @@ func (b *Backend) removeHeld(ctx context.Context, held []heldKey, refused map[po
 		}
 	}
 	return left, nil
+}
+
+// unreadable tells that something stands at a key, and not what.
+func unreadable(l backendkit.Loaded) bool {
+	return l.Version != 0 && l.Record == nil && l.Tombstone == nil
+}
+
+// guess makes records of what this version cannot read, as far as it still says whose it is, as one of a
+// newer format will: it goes with its session like the others, or nobody would ever remove it.
+func (b *Backend) guess(ctx context.Context, wanted []backendkit.Wanted, loaded []backendkit.Loaded) error {
+	var keys []string
+	var of []int // where in loaded
+	for i, l := range loaded {
+		if unreadable(l) {
+			keys, of = append(keys, b.keys.record(wanted[i].Key)), append(of, i)
+		}
+	}
+	pairs, err := b.read(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	e := b.epochs.get()
+	for n, pair := range pairs {
+		k, l := wanted[of[n]].Key, &loaded[of[n]]
+		*l = load(k, pair, e)
+		var said struct {
+			Generation string          `json:"generation"`
+			Session    ports.SessionID `json:"session"`
+		}
+		if !unreadable(*l) || json.Unmarshal(pair.Value, &said) != nil || said.Session == "" {
+			continue
+		}
+		if gen, err := core.ParseGeneration(said.Generation); err == nil && !gen.IsZero() {
+			l.Record = &ports.Record{Key: k, Generation: gen, Session: said.Session, Revision: e.at(pair.ModifyIndex)}
+		}
+	}
+	return nil
+}
+
+// removeUnreadable removes what does not even say whose it is, unless it has moved. Watchers see that it
+// is gone; what the catalog shows of it goes with the next tidying.
+func (b *Backend) removeUnreadable(ctx context.Context, id ports.SessionID, k core.Key, index uint64) (moved bool, err error) {
+	write := newID()
+	errs, err := b.writeAll(ctx, api.TxnOps{
+		b.op(api.KVCheckIndex, b.keys.record(k), nil, index),
+		b.op(api.KVDelete, b.keys.record(k), nil, 0),
+		b.op(api.KVDelete, b.keys.held(id, k), nil, 0),
+		b.op(api.KVDelete, b.keys.move(k), nil, 0),
+		b.op(api.KVSet, b.keys.version(bucketOf(k)), []byte(write), 0),
+		b.op(api.KVSet, b.keys.latest(), latestJSON{Write: write}.encode(), 0),
+	})
+	return len(errs) > 0, err
 }
