@@ -37,6 +37,13 @@ func Endpoints(option, text string, defaultPort int, schemes ...string) ([]*url.
 	return urls, nil
 }
 
+// Shown is a URL for messages, without who logs in: a token may stand in the place of a user.
+func Shown(u *url.URL) string {
+	plain := *u
+	plain.User = nil
+	return plain.String()
+}
+
 func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = schemes[0] + "://" + text
@@ -45,7 +52,7 @@ func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL,
 	if err != nil { // Its text repeats the password.
 		return nil, &core.FieldError{Field: OptionField(option), Allowed: "it is not a URL; " + endpointRule(defaultPort, schemes)}
 	}
-	shown := u.Redacted()
+	shown := Shown(u)
 	switch {
 	case !slices.Contains(schemes, u.Scheme):
 		return nil, core.Invalid(OptionField(option), shown, fmt.Sprintf("the scheme is %q; %s", u.Scheme, endpointRule(defaultPort, schemes)))

@@ -49,6 +49,7 @@ func TestEndpoints(t *testing.T) {
 		"":                       "it is empty",
 		" , ":                    "it is empty",
 		"redis://u:s3cret@a":     `the scheme is "redis"`,
+		"nats://s3cret@a":        `the scheme is "nats"`, // a token
 		"http://u:s3cret@a:port": "it is not a URL",
 		"http://:2379":           "it names no host",
 		"http://u:s3cret@%zz":    "it is not a URL",

@@ -17,6 +17,7 @@ import (
 type sent struct {
 	index      uint64
 	stands     bool // a record, by what it was told
+	skipped    bool // and since then, that it cannot be read
 	generation core.Generation
 	session    ports.SessionID
 }
@@ -53,11 +54,11 @@ func (a account) tell(ctx context.Context, to *backendkit.Feed, k core.Key, pair
 	stamp(&d.Found, e.at(pair.ModifyIndex))
 	switch {
 	case err != nil:
-		before.index = pair.ModifyIndex
+		before.index, before.skipped = pair.ModifyIndex, true
 		a.set(k, before)
 		return to.Skipped(ctx, k, err)
 	case d.Record != nil:
-		a.set(k, sent{pair.ModifyIndex, true, d.Record.Generation, d.Record.Session})
+		a.set(k, sent{index: pair.ModifyIndex, stands: true, generation: d.Record.Generation, session: d.Record.Session})
 		return to.Put(ctx, d.Record)
 	}
 	a.set(k, sent{index: pair.ModifyIndex})
@@ -67,12 +68,12 @@ func (a account) tell(ctx context.Context, to *backendkit.Feed, k core.Key, pair
 	return to.Delete(ctx, d.Tombstone)
 }
 
-// gone forgets a key where nothing stands any more, as of an index, and sends that where it was
-// told of a record. A tombstone that was forgotten is no news.
+// gone forgets a key where nothing stands any more, as of an index, and sends that where it was told
+// of a record, or of what could not be read. A tombstone that was forgotten is no news.
 func (a account) gone(ctx context.Context, to *backendkit.Feed, k core.Key, e epoch, now uint64) error {
 	before := a.of(k)
 	a.drop(k)
-	if !before.stands {
+	if !before.stands && !before.skipped {
 		return nil
 	}
 	return to.Delete(ctx, &ports.Tombstone{

@@ -154,10 +154,13 @@ type ending struct {
 	cause core.Cause
 }
 
-// finishEnds removes the records of sessions that have ended, and marks their ids as used.
+// finishEnds removes the records of sessions that have ended, and marks their ids as used. A session
+// with a record that this process may not remove stays as it is, for others that may, and holds up
+// none of the rest.
 func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 	const each = 2 // operations
 	removed, shown := 0, time.Now()
+	refused := make(map[ports.SessionID]error)
 	for part := range slices.Chunk(ends, maxOps/each) {
 		for left := true; left; { // No key is added to their lists any more.
 			held, err := b.heldKeys(ctx, part)
@@ -166,7 +169,7 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 			}
 			left = false
 			for some := range slices.Chunk(held, removedAtOnce) {
-				stale, err := b.removeHeld(ctx, some)
+				stale, err := b.removeHeld(ctx, some, refused)
 				if err != nil {
 					return err
 				}
@@ -181,10 +184,21 @@ func (b *Backend) finishEnds(ctx context.Context, ends []ending) error {
 		}
 		var ops api.TxnOps
 		for _, e := range part {
+			if refused[e.id] != nil {
+				continue
+			}
 			ops = append(ops, b.op(api.KVDelete, b.keys.closing(e.id), nil, 0),
 				b.op(api.KVSet, b.keys.ended(e.id), fmt.Appendf(nil, `{"v":1,"session":%q,"cause":%q}`, e.id, e.cause), 0))
 		}
+		if len(ops) == 0 {
+			continue
+		}
 		if _, err := b.writeAll(ctx, ops); err != nil {
+			return err
+		}
+	}
+	for _, e := range ends {
+		if err := refused[e.id]; err != nil {
 			return err
 		}
 	}
@@ -252,8 +266,8 @@ func (b *Backend) heldKeys(ctx context.Context, ends []ending) ([]heldKey, error
 
 // removeHeld removes the records that some keys of sessions' lists name. Those that have moved
 // to another session stay; those that somebody writes now are left for another round, which it
-// reports.
-func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, err error) {
+// reports. Sessions with one that this process may not remove are noted as refused.
+func (b *Backend) removeHeld(ctx context.Context, held []heldKey, refused map[ports.SessionID]error) (left bool, err error) {
 	var wanted []backendkit.Wanted
 	var of []ending      // of each of them
 	var wrong api.TxnOps // what names no record of its session
@@ -266,13 +280,24 @@ func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, er
 	}
 	t := table{b}
 	loaded, err := t.Load(ctx, wanted)
+	if err == nil {
+		err = b.guess(ctx, wanted, loaded)
+	}
 	if err != nil {
 		return false, err
 	}
 	var changes []backendkit.Change
 	for i, l := range loaded {
 		k, id := wanted[i].Key, of[i].id
-		if holder(l.Record) != id {
+		switch {
+		case unreadable(l):
+			moved, err := b.removeUnreadable(ctx, id, k, l.Version)
+			if err != nil {
+				return false, err
+			}
+			left = left || moved
+			continue
+		case holder(l.Record) != id:
 			// Under that session no record can come any more, so the key is left over.
 			wrong = append(wrong, b.op(api.KVDelete, b.keys.held(id, k), nil, 0))
 			continue
@@ -287,13 +312,67 @@ func (b *Backend) removeHeld(ctx context.Context, held []heldKey) (left bool, er
 			return false, err
 		}
 	}
-	for _, done := range t.Commit(ctx, changes) {
+	for i, done := range t.Commit(ctx, changes) {
 		switch {
 		case errors.Is(done.Err, backendkit.ErrStale):
 			left = true
+		case errors.Is(done.Err, ports.ErrPermission):
+			refused[changes[i].Tombstone.Session] = done.Err
 		case done.Err != nil:
 			return false, done.Err
 		}
 	}
 	return left, nil
+}
+
+// unreadable tells that something stands at a key, and not what.
+func unreadable(l backendkit.Loaded) bool {
+	return l.Version != 0 && l.Record == nil && l.Tombstone == nil
+}
+
+// guess makes records of what this version cannot read, as far as it still says whose it is, as one of a
+// newer format will: it goes with its session like the others, or nobody would ever remove it.
+func (b *Backend) guess(ctx context.Context, wanted []backendkit.Wanted, loaded []backendkit.Loaded) error {
+	var keys []string
+	var of []int // where in loaded
+	for i, l := range loaded {
+		if unreadable(l) {
+			keys, of = append(keys, b.keys.record(wanted[i].Key)), append(of, i)
+		}
+	}
+	pairs, err := b.read(ctx, keys...)
+	if err != nil {
+		return err
+	}
+	e := b.epochs.get()
+	for n, pair := range pairs {
+		k, l := wanted[of[n]].Key, &loaded[of[n]]
+		*l = load(k, pair, e)
+		var said struct {
+			Generation string          `json:"generation"`
+			Session    ports.SessionID `json:"session"`
+		}
+		if !unreadable(*l) || json.Unmarshal(pair.Value, &said) != nil || said.Session == "" {
+			continue
+		}
+		if gen, err := core.ParseGeneration(said.Generation); err == nil && !gen.IsZero() {
+			l.Record = &ports.Record{Key: k, Generation: gen, Session: said.Session, Revision: e.at(pair.ModifyIndex)}
+		}
+	}
+	return nil
+}
+
+// removeUnreadable removes what does not even say whose it is, unless it has moved. Watchers see that it
+// is gone; what the catalog shows of it goes with the next tidying.
+func (b *Backend) removeUnreadable(ctx context.Context, id ports.SessionID, k core.Key, index uint64) (moved bool, err error) {
+	write := newID()
+	errs, err := b.writeAll(ctx, api.TxnOps{
+		b.op(api.KVCheckIndex, b.keys.record(k), nil, index),
+		b.op(api.KVDelete, b.keys.record(k), nil, 0),
+		b.op(api.KVDelete, b.keys.held(id, k), nil, 0),
+		b.op(api.KVDelete, b.keys.move(k), nil, 0),
+		b.op(api.KVSet, b.keys.version(bucketOf(k)), []byte(write), 0),
+		b.op(api.KVSet, b.keys.latest(), latestJSON{Write: write}.encode(), 0),
+	})
+	return len(errs) > 0, err
 }

@@ -5,8 +5,10 @@ package consul
 // every ten minutes, and what is older than the seventh revision before is older than an hour.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -110,7 +112,8 @@ func (b *Backend) removeOld(ctx context.Context, pairs api.KVPairs, upTo uint64,
 }
 
 // tidyRecords forgets tombstones up to a revision, tells watchers of records that somebody
-// removed by hand, and puts right what the catalog shows.
+// removed by hand, and puts right what the catalog shows. What this process may not show or hide is
+// passed over, and the last of it is the error.
 func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 	moved, err := b.list(ctx, b.keys.allMoves()) // before the records, so that none of them is newer
 	if err != nil {
@@ -125,6 +128,7 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 		return err
 	}
 	stands := make(map[core.Key]bool)
+	var refused error
 	for _, service := range services {
 		pairs, err := b.list(ctx, b.keys.records(service))
 		if err != nil {
@@ -140,7 +144,10 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 			case d.Tombstone != nil:
 				old = append(old, pair)
 			default:
-				if err := b.showAgain(ctx, d.Record, pair.ModifyIndex, shown); err != nil {
+				switch err := b.showAgain(ctx, d.Record, pair.ModifyIndex, shown); {
+				case errors.Is(err, ports.ErrPermission):
+					refused = err
+				case err != nil:
 					return err
 				}
 			}
@@ -160,7 +167,7 @@ func (b *Backend) tidyRecords(ctx context.Context, upTo uint64) error {
 			}
 		}
 	}
-	return b.hideStrays(ctx, shown)
+	return cmp.Or(b.hideStrays(ctx, shown), refused)
 }
 
 // removeMove takes a record that is not there out of its bucket, which watchers see.
@@ -216,7 +223,7 @@ func (b *Backend) showAgain(ctx context.Context, r *ports.Record, index uint64, 
 }
 
 // hideStrays takes out of the catalog what has no record.
-func (b *Backend) hideStrays(ctx context.Context, shown map[string]*api.AgentService) error {
+func (b *Backend) hideStrays(ctx context.Context, shown map[string]*api.AgentService) (refused error) {
 	for id := range shown {
 		service, instance, ok := strings.Cut(strings.TrimPrefix(id, "prism:"), ":")
 		k := core.Key{Service: service, ID: instance}
@@ -234,9 +241,12 @@ func (b *Backend) hideStrays(ctx context.Context, shown map[string]*api.AgentSer
 		if loaded[0].Version == 0 {
 			still = b.op(api.KVCheckNotExists, b.keys.record(k), nil, 0)
 		}
-		if _, err := b.writeAll(ctx, api.TxnOps{still, b.mirror.remove(k)}); err != nil {
+		switch _, err := b.writeAll(ctx, api.TxnOps{still, b.mirror.remove(k)}); {
+		case errors.Is(err, ports.ErrPermission):
+			refused = err
+		case err != nil:
 			return err
 		}
 	}
-	return nil
+	return refused
 }

@@ -140,7 +140,7 @@ func (o Options) endpoints() ([]*url.URL, error) {
 		at := backendkit.OptionField(o.where())
 		switch {
 		case u.User != nil:
-			return nil, core.Invalid(at, u.Redacted(), "it holds a user; give that in "+backendkit.OptionField("username")+" and "+backendkit.OptionField("password"))
+			return nil, core.Invalid(at, backendkit.Shown(u), "it holds a user; give that in "+backendkit.OptionField("username")+" and "+backendkit.OptionField("password"))
 		case u.Scheme != all[0].Scheme:
 			return nil, core.Invalid(at, u, "all are redis or all are rediss, and "+all[0].String()+" differs")
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
