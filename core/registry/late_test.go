@@ -209,3 +209,31 @@ func (b *stuck) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mutat
 	<-ctx.Done()
 	return nil, ctx.Err()
 }
+
+// A heartbeat reaches another host, the store moves the instance there, and the caller does not
+// wait for the answer: the client lives, and comes again at its next heartbeat.
+func TestAdoptionThatOutlivedItsCallerIsKeptAlive(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		b.register(t, spec("keeps-the-session"))
+		lease := a.register(t, spec("one")).Lease
+		sleep(time.Second)
+		ctx, giveUp := context.WithCancel(t.Context())
+		s.hooks(nil, func(ports.Mutation) error {
+			giveUp()
+			return ctx.Err()
+		})
+		require.Equal(t, core.HeartbeatUnavailable, b.Heartbeat(ctx, []string{lease})[0].State)
+		s.hooks(nil, nil)
+		b.taken()
+		sleep(100 * time.Second)
+		assert.Empty(t, a.Held())
+		assert.Len(t, b.Held(), 2)
+		assert.Empty(t, b.taken())
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, lease))
+		sleep(301 * time.Second)
+		assert.Contains(t, b.taken(), "service_expired one expired", "its ttl is kept as ever")
+	})
+}
