@@ -267,6 +267,7 @@ func (c *Client) close(ctx context.Context) error {
 	if c.checks != nil {
 		c.checks.Close()
 	}
+	c.letOwnGo()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := c.registry.Close(final, !c.opt.keep)
