@@ -5,6 +5,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -208,6 +209,41 @@ func (b *stuck) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mutat
 	}
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+// A host of many instances has several sessions of a class. The answer to a registration is lost, the
+// store is away for a moment, and the registration that is repeated finds what it did itself.
+func TestARegistrationThatIsRepeatedKeepsItsSession(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		for n := range 1010 {
+			a.register(t, spec("n"+strconv.Itoa(n)))
+		}
+		for n := range 20 { // there is room in both
+			key := core.Key{Service: "svc", ID: "n" + strconv.Itoa(n)}
+			require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: key}))
+		}
+		require.Equal(t, 2, a.Status().Sessions)
+		for n := range 10 {
+			lost := false
+			s.hooks(nil, func(ports.Mutation) error {
+				if lost {
+					return nil
+				}
+				lost = true
+				s.setAway(true)
+				time.AfterFunc(100*time.Millisecond, func() { s.setAway(false) })
+				return ports.ErrUnavailable
+			})
+			a.taken()
+			once := spec("once" + strconv.Itoa(n))
+			once.CreateOnly = true
+			a.register(t, once)
+			sleep(3 * time.Second)
+			assert.Equal(t, []string{"service_registered " + once.ID + " registered"}, a.taken())
+		}
+	})
 }
 
 // A heartbeat reaches another host, the store moves the instance there, and the caller does not

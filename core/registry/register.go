@@ -192,8 +192,8 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 		if err == nil && !retry {
 			return rec, nil
 		}
-		a.dropSession()
 		if !retry {
+			a.dropSession()
 			return ports.Record{}, a.r.refused(asUnavailable(err))
 		}
 		if err != nil && (last == nil || ctx.Err() == nil) { // the end of patience is no reason
@@ -203,10 +203,24 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 			break
 		}
 	}
+	a.dropSession()
 	if last != nil {
 		return ports.Record{}, a.r.refused(asUnavailable(last))
 	}
 	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
+}
+
+// takeSession reserves a place, which later attempts keep: a Put that is repeated under another
+// session meets what it did itself as if it were somebody else's.
+func (a *assertion) takeSession(ctx context.Context) error {
+	if a.session != nil {
+		return nil
+	}
+	s, err := a.r.acquire(ctx, a.class)
+	if err == nil {
+		a.session = s
+	}
+	return err
 }
 
 func (a *assertion) dropSession() {
@@ -225,7 +239,7 @@ func (a *assertion) attempt(ctx context.Context) (rec ports.Record, retry bool, 
 	if a.lease.Generation.IsZero() {
 		a.lease = core.NewLease(a.in.Key(), a.seen.Next())
 	}
-	if a.session, err = a.r.acquire(ctx, a.class); err != nil {
+	if err := a.takeSession(ctx); err != nil {
 		return rec, transient(err), err
 	}
 	put, err := a.put()
@@ -244,6 +258,7 @@ func (a *assertion) attempt(ctx context.Context) (rec ports.Record, retry bool, 
 		a.r.mu.Lock()
 		a.r.sessionGoneLocked(a.session)
 		a.r.mu.Unlock()
+		a.dropSession()
 		return rec, true, nil
 	case errors.Is(res.Err, ports.ErrUnavailable):
 		return a.lookAgain(ctx, res.Err)
