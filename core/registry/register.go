@@ -89,6 +89,9 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 		if rec, err = r.uncheck(ctx, a.replaces, rec); err != nil {
 			r.log.Warn("what an earlier check found still shows; register the instance again", slog.String("key", key.String()), slog.Any("error", err))
 		}
+		if rec, err = r.redeclare(ctx, a.in.State.Declared, rec); err != nil {
+			r.log.Warn("what was declared before the restart still shows; set the status up", slog.String("key", key.String()), slog.Any("error", err))
+		}
 		shown.State, shown.Revision = rec.State, rec.Revision
 	}
 	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
@@ -299,4 +302,32 @@ func (a *assertion) put() (ports.Put, error) {
 		},
 		Replaces: a.replaces.Generation, IfRevision: a.replaces.Revision,
 	}, nil
+}
+
+// redeclare ends what the owner declared before a restart, such as that it is stopping: like a new
+// registration, one that goes on after a restart is as the owner describes it now. What an operator declared stays.
+func (r *Registry) redeclare(ctx context.Context, wanted core.Declared, rec ports.Record) (ports.Record, error) {
+	errStays := errors.New("an operator declared it")
+	past := func(st core.State) bool {
+		return !st.ByOperator && st.Declared != core.DeclaredUp && st.Declared != wanted
+	}
+	if !past(rec.State) {
+		return rec, nil
+	}
+	rec, err := r.rewrite(ctx, rec, func(now ports.Record) (ports.Mutation, error) {
+		switch {
+		case now.Generation != rec.Generation:
+			return ports.Mutation{}, lost(core.HeartbeatSuperseded, rec.Key)
+		case !past(now.State):
+			return ports.Mutation{}, errStays
+		}
+		return ports.Mutation{SetState: &ports.SetState{
+			Key: now.Key, Generation: now.Generation, At: time.Now(), IfRevision: now.Revision,
+			Declared: &ports.DeclaredState{Declared: wanted, Actor: "owner", Reason: "registered again after a restart"},
+		}}, nil
+	}, func(now ports.Record) bool { return !past(now.State) })
+	if errors.Is(err, errStays) {
+		err = nil
+	}
+	return rec, err
 }
