@@ -273,3 +273,25 @@ func TestAdoptionThatOutlivedItsCallerIsKeptAlive(t *testing.T) {
 		assert.Contains(t, b.taken(), "service_expired one expired", "its ttl is kept as ever")
 	})
 }
+
+// Another host has removed it, and the view does not know yet.
+func TestCreateOnlyAsksTheStore(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		slow := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b := newHost(t, slow), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		key := b.register(t, spec("one")).Instance.Key()
+		synctest.Wait()
+		slow.setAway(true)
+		synctest.Wait()
+		require.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: key}))
+		slow.setAway(false)
+		once := spec("one")
+		once.CreateOnly = true
+		got := a.register(t, once)
+		assert.True(t, got.Created)
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: once})
+		require.ErrorIs(t, err, core.ErrConflict)
+	})
+}

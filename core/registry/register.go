@@ -151,7 +151,8 @@ func (a *assertion) lookAtView() {
 	defer a.r.mu.Unlock()
 	if e := a.r.entryLocked(a.in.Key()); e != nil {
 		a.seen = e.rec.Generation
-		if e.leaving == nil {
+		// That there is one, only the store can say for certain, but for what waits here to be asserted.
+		if e.leaving == nil && (!a.createOnly || a.r.held[a.in.Key()] != nil) {
 			a.replaces = e.rec
 			a.claimLocked(e.rec)
 		}
