@@ -295,3 +295,26 @@ func TestCreateOnlyAsksTheStore(t *testing.T) {
 		require.ErrorIs(t, err, core.ErrConflict)
 	})
 }
+
+// The answer to a removal is lost, and before anybody looks the instance is registered anew.
+func TestARemovalIsNotRepeatedOnWhatCameAfterIt(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		again := make(chan string, 1)
+		s.hooks(nil, func(m ports.Mutation) error {
+			if m.Delete == nil {
+				return nil
+			}
+			s.hooks(nil, nil)
+			again <- b.register(t, spec("one")).Lease
+			return ports.ErrUnavailable
+		})
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Actor: "alice"}))
+		synctest.Wait()
+		assert.Equal(t, core.StatusUnknown, a.status("one"))
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, <-again))
+	})
+}
