@@ -87,6 +87,23 @@ func (c *Check) UnmarshalJSON(b []byte) error {
 	if err := DecodeStrict("check", b, &j); err != nil {
 		return err
 	}
+	return c.take(j)
+}
+
+// describedCheck is a Check that a host shows or stores. Another version may have written it, so
+// it is read with fields that this one does not know, as all of a description is.
+type describedCheck struct{ Check }
+
+// UnmarshalJSON reads the public form.
+func (c *describedCheck) UnmarshalJSON(b []byte) error {
+	var j checkJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	return c.take(j)
+}
+
+func (c *Check) take(j checkJSON) error {
 	*c = Check{Type: j.Type, Path: j.Path, Command: j.Command, ExpectBody: j.ExpectBody, Implicit: j.Implicit}
 	for _, d := range []struct {
 		field string

@@ -74,3 +74,25 @@ func TestFieldsOfOtherVersionsAreKept(t *testing.T) {
 		require.Error(t, err, broken)
 	}
 }
+
+// A host reads what a newer one wrote, and a client what a newer host shows, in every part.
+func TestPartsOfOtherVersionsAreRead(t *testing.T) {
+	in, _, err := core.Spec{
+		Service: "svc", Host: "127.0.0.1", Port: 8080, Endpoints: []core.Endpoint{{Name: "metrics", Port: 9}}, Check: &core.Check{Rise: 7},
+	}.Resolve(core.StandardDefaults())
+	require.NoError(t, err)
+	newer := func(b []byte, err error) []byte {
+		require.NoError(t, err)
+		s := strings.Replace(string(b), `"rise":7`, `"rise":7,"method":"HEAD"`, 1)
+		s = strings.Replace(s, `"name":"metrics"`, `"name":"metrics","weight":1`, 1)
+		require.Len(t, s, len(b)+len(`,"method":"HEAD"`)+len(`,"weight":1`))
+		return []byte(s)
+	}
+	var stored, shown core.Instance
+	_, err = core.DecodeBody(newer(core.EncodeBody(in, nil)), &stored)
+	require.NoError(t, err)
+	assert.True(t, in.SameDescription(stored))
+	require.NoError(t, json.Unmarshal(newer(json.Marshal(in)), &shown))
+	assert.True(t, in.SameDescription(shown))
+	require.ErrorContains(t, json.Unmarshal([]byte(`{"method":"HEAD"}`), &core.Check{}), "there is no such field", "people write fields that there are")
+}

@@ -9,11 +9,16 @@ import (
 	"strings"
 
 	"github.com/expr-lang/expr"
+	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/vm"
 )
 
 // MaxFilterBytes bounds an expression.
 const MaxFilterBytes = 4096
+
+// maxFilterLoops is how deep loops such as any(tags, …) may stand in one another. A list of some
+// hundred elements fits in an expression, and five loops over it, one in another, take hours.
+const maxFilterLoops = 2
 
 // Filter selects instances by an expression of the expr language
 // (https://expr-lang.org/docs/language-definition) that yields true or false:
@@ -63,8 +68,42 @@ func ParseFilter(source string) (Filter, error) {
 	if err != nil {
 		return Filter{}, Invalid("filter", source, "it does not parse: "+oneLine(err)+`; example: version == "1.0.0" && "gateway" in tags`)
 	}
+	node := program.Node()
+	loops := loops{}
+	if ast.Walk(&node, loops); loops.deepest() > maxFilterLoops {
+		return Filter{}, Invalid("filter", source, "its loops, such as any and all, stand more than two deep in one another")
+	}
 	return Filter{source: source, program: program}, nil
 }
+
+// loops holds, for each body of a loop, how many loops deep it is, itself included.
+type loops map[ast.Node]int
+
+// Visit implements ast.Visitor. Inner bodies come before outer ones.
+func (l loops) Visit(node *ast.Node) {
+	if body, ok := (*node).(*ast.PredicateNode); ok {
+		inner := within{of: l}
+		ast.Walk(&body.Node, &inner)
+		l[body] = inner.deepest + 1
+	}
+}
+
+func (l loops) deepest() int {
+	most := 0
+	for _, depth := range l {
+		most = max(most, depth)
+	}
+	return most
+}
+
+// within finds the deepest of the loops in a part of an expression.
+type within struct {
+	of      loops
+	deepest int
+}
+
+// Visit implements ast.Visitor.
+func (w *within) Visit(node *ast.Node) { w.deepest = max(w.deepest, w.of[*node]) }
 
 // String returns the source.
 func (f Filter) String() string { return f.source }

@@ -97,35 +97,35 @@ func FormatTime(t time.Time) string {
 // description is the part that the owner describes, as JSON. It is the record's body in the
 // store and the first part of the public form.
 type description struct {
-	Host           string    `json:"host"`
-	Port           int       `json:"port"`
-	Endpoints      Endpoints `json:"endpoints"`
-	Scheme         string    `json:"scheme"`
-	Version        string    `json:"version"`
-	Region         string    `json:"region"`
-	Zone           string    `json:"zone"`
-	Datacenter     string    `json:"datacenter"`
-	Weight         int       `json:"weight"`
-	Tags           Tags      `json:"tags"`
-	Metadata       Metadata  `json:"metadata"`
-	HealthCheckURL string    `json:"health_check_url"`
-	TTL            Duration  `json:"ttl"`
-	Keepalive      Keepalive `json:"keepalive"`
-	Check          Check     `json:"check"`
+	Host           string         `json:"host"`
+	Port           int            `json:"port"`
+	Endpoints      Endpoints      `json:"endpoints"`
+	Scheme         string         `json:"scheme"`
+	Version        string         `json:"version"`
+	Region         string         `json:"region"`
+	Zone           string         `json:"zone"`
+	Datacenter     string         `json:"datacenter"`
+	Weight         int            `json:"weight"`
+	Tags           Tags           `json:"tags"`
+	Metadata       Metadata       `json:"metadata"`
+	HealthCheckURL string         `json:"health_check_url"`
+	TTL            Duration       `json:"ttl"`
+	Keepalive      Keepalive      `json:"keepalive"`
+	Check          describedCheck `json:"check"`
 }
 
 func (i Instance) description() description {
 	return description{
 		Host: i.Host, Port: i.Port, Endpoints: i.Endpoints, Scheme: i.Scheme, Version: i.Version, Region: i.Region,
 		Zone: i.Zone, Datacenter: i.Datacenter, Weight: i.Weight, Tags: i.Tags, Metadata: i.Metadata,
-		HealthCheckURL: i.HealthCheckURL, TTL: Duration(i.TTL), Keepalive: i.Keepalive, Check: i.Check,
+		HealthCheckURL: i.HealthCheckURL, TTL: Duration(i.TTL), Keepalive: i.Keepalive, Check: describedCheck{i.Check},
 	}
 }
 
 func (d description) apply(i *Instance) {
 	i.Host, i.Port, i.Endpoints, i.Scheme, i.Version = d.Host, d.Port, d.Endpoints, d.Scheme, d.Version
 	i.Region, i.Zone, i.Datacenter, i.Weight, i.Tags = d.Region, d.Zone, d.Datacenter, d.Weight, d.Tags
-	i.Metadata, i.HealthCheckURL, i.TTL, i.Keepalive, i.Check = d.Metadata, d.HealthCheckURL, d.TTL.Std(), d.Keepalive, d.Check
+	i.Metadata, i.HealthCheckURL, i.TTL, i.Keepalive, i.Check = d.Metadata, d.HealthCheckURL, d.TTL.Std(), d.Keepalive, d.Check.Check
 }
 
 // instanceJSON is the public form: every field, snake_case, derived ones included.

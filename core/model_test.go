@@ -44,6 +44,8 @@ func TestFilter(t *testing.T) {
 		`zone in ["a","b"] && weight > 10`:    true,
 		`status == "unknown"`:                 true,
 		`port == 8080 && host matches "^127"`: true,
+
+		`any(metadata.exchanges, # in tags || any(tags, # == "gateway")) && all(tags, # != "")`: true,
 	} {
 		f, err := core.ParseFilter(source)
 		require.NoError(t, err, source)
@@ -57,6 +59,9 @@ func TestBadFilters(t *testing.T) {
 		`nosuch == 1`:                   "nosuch",
 		`"text"`:                        "bool",
 		strings.Repeat("true && ", 900): "at most",
+		// Elsewhere than in the last place, and by other names.
+		`let a = split("1,2", ","); all(a, {any(a, {all(a, {# != ""})})})`:  "two deep",
+		`count(tags, {len(map(tags, {filter(tags, {# != ""})})) > 1}) == 1`: "two deep",
 	} {
 		_, err := core.ParseFilter(source)
 		require.Error(t, err, source)

@@ -216,19 +216,19 @@ func (s Spec) Resolve(d Defaults) (Instance, []string, error) {
 }
 
 func (s Spec) resolveDescription(in *Instance, d Defaults) (err error) {
-	shorthand := func(field *string, key, fallback string) {
+	open := func(field *string, key, fallback string) {
 		if *field == "" {
-			if v, ok := s.Metadata.Get(key); ok && key != "" {
+			if v, ok := s.shorthand(key); ok && key != "" {
 				*field = v
 			} else {
 				*field = fallback
 			}
 		}
 	}
-	shorthand(&in.Scheme, "", "http")
-	shorthand(&in.Version, "version", "1.0.0")
-	shorthand(&in.Region, "region", "default")
-	shorthand(&in.Datacenter, "", "default")
+	open(&in.Scheme, "", "http")
+	open(&in.Version, "version", "1.0.0")
+	open(&in.Region, "region", "default")
+	open(&in.Datacenter, "", "default")
 	if err := validateScheme("scheme", in.Scheme); err != nil {
 		return err
 	}
@@ -242,7 +242,7 @@ func (s Spec) resolveDescription(in *Instance, d Defaults) (err error) {
 	in.Weight = 100
 	if s.Weight != nil {
 		in.Weight = *s.Weight
-	} else if v, ok := s.Metadata.Get("weight"); ok {
+	} else if v, ok := s.shorthand("weight"); ok {
 		if in.Weight, err = wholeNumber("metadata.weight", json.RawMessage(v), "use 0–65,535"); err != nil {
 			return err
 		}
@@ -260,11 +260,17 @@ func (s Spec) resolveDescription(in *Instance, d Defaults) (err error) {
 	return err
 }
 
+// shorthand is what the metadata says where a field is left open. null and "" say nothing.
+func (s Spec) shorthand(key string) (string, bool) {
+	v, _ := s.Metadata.Get(key)
+	return v, v != ""
+}
+
 func (s Spec) healthURL(in Instance, d Defaults) (string, error) {
 	field, raw := "health_check_url", s.HealthCheckURL
 	if raw == "" {
 		path := d.HealthPath
-		if v, ok := s.Metadata.Get("health_endpoint"); ok {
+		if v, ok := s.shorthand("health_endpoint"); ok {
 			field, path = "metadata.health_endpoint", v
 		}
 		if s.Check != nil && s.Check.Path != "" {

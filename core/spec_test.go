@@ -60,6 +60,19 @@ func TestShorthandInMetadata(t *testing.T) {
 	assert.Equal(t, 0, in.Weight)
 }
 
+func TestShorthandThatSaysNothing(t *testing.T) {
+	for _, nothing := range []string{"null", `""`} {
+		m, err := core.ParseMetadata([]byte(strings.ReplaceAll(`{"version":?,"region":?,"weight":?,"health_endpoint":?}`, "?", nothing)))
+		require.NoError(t, err)
+		in, _, err := core.Spec{Service: "svc", Host: "127.0.0.1", Port: 8080, Metadata: m}.Resolve(core.StandardDefaults())
+		require.NoError(t, err)
+		assert.Equal(t, "1.0.0", in.Version)
+		assert.Equal(t, "default", in.Region)
+		assert.Equal(t, 100, in.Weight)
+		assert.Equal(t, "http://127.0.0.1:8080/health", in.HealthCheckURL)
+	}
+}
+
 // Fault 27: only http URLs; IPv6 unbracketed.
 func TestFault27SchemesAndIPv6(t *testing.T) {
 	in, _, err := resolve(t, `{"host":"::1","port":50051,"scheme":"grpc"}`)

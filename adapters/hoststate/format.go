@@ -13,6 +13,8 @@ package hoststate
 //	{"released":{"service":"…","id":"…"}}                  an instance is not held any more
 //	{"alive":"…"}                                          the host lived at this time
 //
+// A record is one line whatever its body: one of several lines loses its white space.
+//
 // A last line that was not written to its end is left out: nobody was told of it.
 
 import (
@@ -72,6 +74,13 @@ func appendLine(out []byte, n ports.Note) ([]byte, error) {
 		record, err := backendkit.Encode(backendkit.Document{Found: ports.Found{Record: &n.Held.Record}})
 		if err != nil {
 			return out, err
+		}
+		if bytes.IndexByte(record, '\n') >= 0 { // between tokens of a body that somebody has laid out: strings hold none
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, record); err != nil {
+				return out, err
+			}
+			record = compact.Bytes()
 		}
 		out = append(append(out, `{"held":`...), record...)
 		if n.Held.Own {

@@ -97,6 +97,24 @@ func ids(r ports.Recalled) []string {
 	return out
 }
 
+// People edit records with the store's own tools, which lay them out over several lines.
+func TestABodyOfSeveralLinesIsOneLineOfTheFile(t *testing.T) {
+	o, log := options(t)
+	first := open(t, o)
+	laidOut := held("edited")
+	laidOut.Held.Record.Body = []byte("{\n  \"host\": \"127.0.0.1\",\r\n  \"x\": \"<&>\\n\"\n}")
+	first.Note(held("before"), laidOut, held("after"))
+	require.NoError(t, first.Close())
+	again := open(t, o)
+	assert.Equal(t, []string{"after", "before", "edited"}, ids(again.Recall()))
+	for _, in := range again.Recall().Instances {
+		if in.Record.Key.ID == "edited" {
+			assert.JSONEq(t, string(laidOut.Held.Record.Body), string(in.Record.Body))
+		}
+	}
+	assert.Empty(t, log.String())
+}
+
 func TestWhatWasNotedIsRecalled(t *testing.T) {
 	o, log := options(t)
 	first := open(t, o)

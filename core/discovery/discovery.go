@@ -267,6 +267,7 @@ func (c *Client) close(ctx context.Context) error {
 	if c.checks != nil {
 		c.checks.Close()
 	}
+	c.letOwnGo()
 	final, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	err := c.registry.Close(final, !c.opt.keep)
@@ -285,10 +286,20 @@ func (c *Client) drainOwn(ctx context.Context) {
 	if len(own) == 0 || c.opt.drain == 0 || ctx.Err() != nil {
 		return
 	}
+	shown := 0
 	for _, r := range own {
-		if err := r.SetStatus(ctx, string(core.StatusStopping), "the process is ending"); err != nil {
-			c.opt.log.Debug("an instance could not be shown as stopping", slog.Any("error", err))
+		err := r.SetStatus(ctx, string(core.StatusStopping), "the process is ending")
+		if err == nil {
+			shown++
+			continue
 		}
+		c.opt.log.Debug("an instance could not be shown as stopping", slog.Any("error", err))
+		if errors.Is(err, core.ErrUnavailable) { // the store is away, and each of the others would wait for it too
+			break
+		}
+	}
+	if shown == 0 { // nobody moves on for what nobody sees
+		return
 	}
 	t := time.NewTimer(c.opt.drain)
 	defer t.Stop()

@@ -372,3 +372,12 @@ func TestFault13StoreThatNeverAnsweredIsNoEmptyRegistry(t *testing.T) {
 		assert.ErrorContains(t, err, "nobody there")
 	})
 }
+
+func TestClosingTheClientIsNobodysDoing(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		r := register(t, c, spec("a", 1))
+		require.NoError(t, c.Close(t.Context()))
+		<-r.Done()
+		require.NoError(t, r.Err())
+	})
+}

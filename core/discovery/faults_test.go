@@ -204,3 +204,40 @@ func TestKeptInstancesRunOut(t *testing.T) {
 type unclosed struct{ ports.Backend }
 
 func (unclosed) Close() error { return nil }
+
+// deaf is a store that takes nothing while it is out of reach.
+type deaf struct {
+	ports.Backend
+	out atomic.Bool
+}
+
+func (a *deaf) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
+	if a.out.Load() {
+		return nil, ports.ErrUnavailable
+	}
+	return a.Backend.Apply(ctx, muts)
+}
+
+func (a *deaf) Get(ctx context.Context, keys []core.Key) ([]ports.Found, error) {
+	if a.out.Load() {
+		return nil, ports.ErrUnavailable
+	}
+	return a.Backend.Get(ctx, keys)
+}
+
+func TestClosingWhileTheStoreIsAwayEndsSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		backend, err := memory.Open(t.Context(), memory.Options{Namespace: "test"})
+		require.NoError(t, err)
+		store := &deaf{Backend: backend}
+		c, err := discovery.Open(t.Context(), store)
+		require.NoError(t, err)
+		for n := range 20 {
+			register(t, c, spec(fmt.Sprint(n), 1))
+		}
+		store.out.Store(true)
+		began := time.Now()
+		require.ErrorIs(t, c.Close(t.Context()), discovery.ErrUnavailable)
+		assert.LessOrEqual(t, time.Since(began), 11*time.Second)
+	})
+}

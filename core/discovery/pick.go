@@ -109,9 +109,13 @@ func (c *Client) picking(o PickOptions) (balance.Policy, error) {
 
 // rotation returns what the current snapshot comes to.
 func (c *Client) rotation(service string, policy balance.Policy, f Filter, endpoint string) (*rotation, error) {
+	snap := c.registry.Snapshot(service)
+	if snap.Len() == 0 { // it has no place among those that are kept: anybody can invent names
+		p, err := balance.New(policy, nil, nil)
+		return &rotation{snap: snap, picker: p}, err
+	}
 	rules := c.rules(f, endpoint)
 	cell := c.pickers.cell(pickKey{service, string(policy), f.String(), endpoint, rules.HealthRequired})
-	snap := c.registry.Snapshot(service)
 	if r := cell.now.Load(); r != nil && r.snap == snap {
 		return r, nil
 	}

@@ -5,6 +5,7 @@ package discovery_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -174,4 +175,28 @@ func TestPickAllocatesNothing(t *testing.T) {
 			t.Error(err)
 		}
 	}))
+}
+
+// Whoever asks for what there is not takes no place from those who ask for what there is.
+func TestPicksOfUnknownServicesDisturbNobody(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		for n := range 100 {
+			s := spec(fmt.Sprintf("i%02d", n), 1)
+			s.Check = &core.Check{Type: core.CheckNone}
+			register(t, c, s)
+		}
+		pick := func() int {
+			got, err := c.Pick(t.Context(), "svc", discovery.PickOptions{Policy: "round_robin"})
+			require.NoError(t, err)
+			n, err := strconv.Atoi(got.Instance.ID[1:])
+			require.NoError(t, err)
+			return n
+		}
+		first := pick()
+		for n := range 5000 {
+			_, err := c.Pick(t.Context(), fmt.Sprint("unknown", n), discovery.PickOptions{})
+			require.ErrorIs(t, err, discovery.ErrNotFound)
+		}
+		assert.Equal(t, (first+1)%100, pick())
+	})
 }

@@ -144,6 +144,16 @@ func (r *Registration) Close(ctx context.Context) error {
 	return nil
 }
 
+// letOwnGo says that the handles end, first, so that what the client removes as it closes is not
+// reported as somebody else's deed.
+func (c *Client) letOwnGo() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for r := range c.own {
+		r.end(nil)
+	}
+}
+
 // endOwn ends the handles when the client closes.
 func (c *Client) endOwn() {
 	c.mu.Lock()

@@ -236,6 +236,9 @@ func (s *Scheduler) check(e *entry, in core.Instance) {
 	default:
 		e.due = e.began.Add(max(jitter(interval/10), fastest))
 	}
+	if now := time.Now(); e.due.Before(now) { // it was the check that took so long, and no want of slots
+		e.due = now
+	}
 	e.began = time.Time{}
 	s.place(e)
 }

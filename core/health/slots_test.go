@@ -108,3 +108,20 @@ func TestCloseEndsChecksAndReportsNothing(t *testing.T) {
 		assert.Empty(t, r.probes("b"))
 	})
 }
+
+// A host that is out of reach takes each check its whole timeout, longer than the time to the next.
+func TestChecksThatTakeTheirTimeAreNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, health.Options{})
+		r.probe = func(context.Context, core.Instance) (ports.ProbeResult, error) {
+			<-time.After(interval / 3)
+			return ports.ProbeResult{}, nil
+		}
+		r.report = func(core.Instance, ports.ProbeResult) bool { return false }
+		r.Track(instance("a", interval))
+		pass(time.Minute)
+		assert.InDelta(t, 6, r.reported("a"), 1, "one after the other")
+		assert.Zero(t, r.Stats().Late)
+		assert.Empty(t, r.log.String())
+	})
+}

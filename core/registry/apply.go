@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/marketprism/prism/core"
+	"github.com/marketprism/prism/core/health"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -187,17 +188,32 @@ func (r *Registry) publishChange(old, e *entry) {
 	}
 	if old.in.Status() != e.in.Status() {
 		ev.Type, ev.OldStatus = core.EventStatusChanged, old.in.Status()
-		ev.Actor, ev.Reason = e.rec.State.Actor, e.rec.State.Reason
-		switch {
-		case old.rec.State.Declared == e.rec.State.Declared, ev.Actor == "check":
-			ev.Cause, ev.Actor = core.CauseCheck, "check"
-		case e.rec.State.ByOperator || ev.Actor != "owner":
-			ev.Cause = core.CauseOperator
-		default:
-			ev.Cause = core.CauseUpdated
-		}
+		ev.Cause, ev.Actor, ev.Reason = changedBy(old.rec.State, e.rec.State, e.in.Check.Type)
 		r.publish(ev)
 	}
+}
+
+// changedBy says who changed a status, and why. The actor and the reason of a state are those of
+// what was declared last: a check that changes what is observed leaves them.
+func changedBy(was, now core.State, check core.CheckType) (cause core.Cause, actor, reason string) {
+	switch {
+	case was.Declared == now.Declared && !setByHand(was, now, check):
+		return core.CauseCheck, health.ActorCheck, ""
+	case now.Actor == health.ActorCheck:
+		return core.CauseCheck, now.Actor, now.Reason
+	case now.ByOperator || now.Actor != "owner":
+		return core.CauseOperator, now.Actor, now.Reason
+	}
+	return core.CauseUpdated, now.Actor, now.Reason
+}
+
+// setByHand reports whether it was no check that changed what is observed. Who sets it says who he is,
+// and begins the count anew, as else only the end of all checks does (see uncheck).
+func setByHand(was, now core.State, check core.CheckType) bool {
+	if was.Actor != now.Actor || was.Reason != now.Reason || was.ByOperator != now.ByOperator {
+		return true
+	}
+	return now.Streak == 0 && (check != core.CheckNone || now.Observed != core.ObservedHealthy)
 }
 
 // holderSeesRecordLocked brings what this process holds in line with a record.

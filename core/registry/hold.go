@@ -177,8 +177,13 @@ func (r *Registry) lookForOrphanLocked(key core.Key, in time.Duration) {
 	kick(r.timerKick)
 }
 
+// acknowledged reports whether somebody has the lease of a record: it was written again since it was
+// registered, with one time for both. An adoption does that, and needs the lease.
+func acknowledged(rec ports.Record) bool { return !rec.UpdatedAt.Equal(rec.RegisteredAt) }
+
 // removeOrphans deletes records under our sessions that nothing here holds: an Apply that
-// outlived its plugin, or its host, wrote them after its caller had given up.
+// outlived its plugin, or its host, registered them after its caller had given up. What one
+// adopted is held: its client lives, and nobody else keeps it alive any more.
 func (r *Registry) removeOrphans(keys []core.Key) {
 	for _, key := range keys {
 		r.mu.Lock()
@@ -191,6 +196,12 @@ func (r *Registry) removeOrphans(keys []core.Key) {
 			continue
 		}
 		orphan := e != nil && e.leaving == nil && (h == nil || unclaimed) && r.inflight[key] == 0 && r.sessions[e.rec.Session] != nil
+		if orphan && !unclaimed && acknowledged(e.rec) {
+			s := r.sessions[e.rec.Session]
+			s.records++
+			r.holdLocked(e, s, nil)
+			orphan = false
+		}
 		r.mu.Unlock()
 		if !orphan {
 			continue

@@ -5,6 +5,7 @@ package registry_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -208,4 +209,112 @@ func (b *stuck) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.Mutat
 	}
 	<-ctx.Done()
 	return nil, ctx.Err()
+}
+
+// A host of many instances has several sessions of a class. The answer to a registration is lost, the
+// store is away for a moment, and the registration that is repeated finds what it did itself.
+func TestARegistrationThatIsRepeatedKeepsItsSession(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a := newHost(t, s)
+		defer a.stop(t)
+		for n := range 1010 {
+			a.register(t, spec("n"+strconv.Itoa(n)))
+		}
+		for n := range 20 { // there is room in both
+			key := core.Key{Service: "svc", ID: "n" + strconv.Itoa(n)}
+			require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: key}))
+		}
+		require.Equal(t, 2, a.Status().Sessions)
+		for n := range 10 {
+			lost := false
+			s.hooks(nil, func(ports.Mutation) error {
+				if lost {
+					return nil
+				}
+				lost = true
+				s.setAway(true)
+				time.AfterFunc(100*time.Millisecond, func() { s.setAway(false) })
+				return ports.ErrUnavailable
+			})
+			a.taken()
+			once := spec("once" + strconv.Itoa(n))
+			once.CreateOnly = true
+			a.register(t, once)
+			sleep(3 * time.Second)
+			assert.Equal(t, []string{"service_registered " + once.ID + " registered"}, a.taken())
+		}
+	})
+}
+
+// A heartbeat reaches another host, the store moves the instance there, and the caller does not
+// wait for the answer: the client lives, and comes again at its next heartbeat.
+func TestAdoptionThatOutlivedItsCallerIsKeptAlive(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		b.register(t, spec("keeps-the-session"))
+		lease := a.register(t, spec("one")).Lease
+		sleep(time.Second)
+		ctx, giveUp := context.WithCancel(t.Context())
+		s.hooks(nil, func(ports.Mutation) error {
+			giveUp()
+			return ctx.Err()
+		})
+		require.Equal(t, core.HeartbeatUnavailable, b.Heartbeat(ctx, []string{lease})[0].State)
+		s.hooks(nil, nil)
+		b.taken()
+		sleep(100 * time.Second)
+		assert.Empty(t, a.Held())
+		assert.Len(t, b.Held(), 2)
+		assert.Empty(t, b.taken())
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, lease))
+		sleep(301 * time.Second)
+		assert.Contains(t, b.taken(), "service_expired one expired", "its ttl is kept as ever")
+	})
+}
+
+// Another host has removed it, and the view does not know yet.
+func TestCreateOnlyAsksTheStore(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		slow := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b := newHost(t, slow), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		key := b.register(t, spec("one")).Instance.Key()
+		synctest.Wait()
+		slow.setAway(true)
+		synctest.Wait()
+		require.NoError(t, b.Deregister(t.Context(), registry.DeregisterRequest{Key: key}))
+		slow.setAway(false)
+		once := spec("one")
+		once.CreateOnly = true
+		got := a.register(t, once)
+		assert.True(t, got.Created)
+		_, err := a.Register(t.Context(), registry.RegisterRequest{Spec: once})
+		require.ErrorIs(t, err, core.ErrConflict)
+	})
+}
+
+// The answer to a removal is lost, and before anybody looks the instance is registered anew.
+func TestARemovalIsNotRepeatedOnWhatCameAfterIt(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		got := a.register(t, spec("one"))
+		again := make(chan string, 1)
+		s.hooks(nil, func(m ports.Mutation) error {
+			if m.Delete == nil {
+				return nil
+			}
+			s.hooks(nil, nil)
+			again <- b.register(t, spec("one")).Lease
+			return ports.ErrUnavailable
+		})
+		require.NoError(t, a.Deregister(t.Context(), registry.DeregisterRequest{Key: got.Instance.Key(), Actor: "alice"}))
+		synctest.Wait()
+		assert.Equal(t, core.StatusUnknown, a.status("one"))
+		assert.Equal(t, core.HeartbeatRenewed, b.beat(t, <-again))
+	})
 }

@@ -2,8 +2,8 @@ package registry
 
 // recall.go: a process that starts with a journal goes on where the one before it stopped. It
 // renews the recorded sessions by id and holds again what is still under them, as it
-// was recorded; other records under them were never acknowledged, and go as orphans. What is
-// absent was removed in the meantime, unless the store lost its data: then it is asserted again.
+// was recorded; other records under them were never acknowledged, and go as orphans (but for
+// adoptions, see hold.go). What is absent was removed in the meantime, unless the store lost its data: then it is asserted again.
 
 import (
 	"context"

@@ -123,6 +123,28 @@ func TestAnUnacknowledgedTakeOverGoesAfterARestart(t *testing.T) {
 	})
 }
 
+// An instance moves to a host that ends before it can note that: its client knows nothing of it.
+func TestAnUnacknowledgedAdoptionIsKeptAliveAfterARestart(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		other := newHost(t, s)
+		defer other.stop(t)
+		notes := &notebook{}
+		first := newHost(t, s, journaled(notes))
+		first.register(t, spec("keeps-the-session"))
+		lease := other.register(t, spec("one")).Lease
+		sleep(time.Second)
+		killed := notes.safe()
+		require.Equal(t, core.HeartbeatRenewed, first.beat(t, lease))
+		first.crash(t, s)
+		second := newHost(t, s, journaled(killed))
+		defer second.stop(t)
+		sleep(100 * time.Second)
+		assert.Empty(t, second.taken())
+		assert.Len(t, second.Held(), 2)
+		assert.Equal(t, core.HeartbeatRenewed, second.beat(t, lease))
+	})
+}
+
 func TestAnOrphanIsRemovedWhenTheStoreIsBack(t *testing.T) {
 	run(t, func(t *testing.T, s *store) {
 		notes := &notebook{}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -350,5 +351,41 @@ func TestOwnInstancesGoOnWhenTheirProcessRegistersThemAgain(t *testing.T) {
 		sleep(time.Second)
 		assert.Equal(t, []string{"service_deregistered again deregistered"}, other.taken())
 		assert.Empty(t, notes.ids())
+	})
+}
+
+// A host is killed while it shows its own as stopping, and starts again at once.
+func TestWhatWasStoppingBeforeARestartIsUp(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		other := newHost(t, s)
+		defer other.stop(t)
+		notes := &notebook{}
+		own := func(h *host, sp core.Spec) registry.Registered {
+			got, err := h.RegisterOwn(t.Context(), registry.RegisterRequest{Spec: sp}, func(core.HeartbeatState) {})
+			require.NoError(t, err)
+			return got
+		}
+		first := newHost(t, s, journaled(notes))
+		starting := spec("starting")
+		starting.Status = "starting"
+		lease := own(first, starting).Lease
+		require.NoError(t, first.set(t, "starting", "stopping", lease))
+		for _, id := range []string{"stopping", "drained"} {
+			lease := own(first, spec(id)).Lease
+			first.check(t, id, true)
+			require.NoError(t, first.set(t, id, "stopping", lease))
+		}
+		require.NoError(t, other.set(t, "drained", "maintenance", ""))
+		synctest.Wait()
+		first.crash(t, s)
+		sleep(5 * time.Second)
+		other.taken()
+		second := newHost(t, s, journaled(notes))
+		defer second.stop(t)
+		assert.Equal(t, core.StatusStarting, own(second, starting).Instance.Status())
+		assert.Equal(t, core.StatusHealthy, own(second, spec("stopping")).Instance.Status(), "as it was found last")
+		assert.Equal(t, core.StatusMaintenance, own(second, spec("drained")).Instance.Status())
+		synctest.Wait()
+		assert.Equal(t, []string{"service_status_changed starting updated", "service_status_changed stopping updated"}, other.taken())
 	})
 }

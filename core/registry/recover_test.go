@@ -218,3 +218,39 @@ func TestUpdateIsNotUndoneByTheRecovery(t *testing.T) {
 		assert.Empty(t, *lost)
 	})
 }
+
+// A store is found empty, goes on for a while, and is then set back to a backup, or to the one that
+// stood there before: an epoch that was over is in force again.
+func TestAnEpochThatWasOverComesBack(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		other := newStore(t)
+		swap := func() {
+			s.setAway(true)
+			sleep(2 * time.Second)
+			s.mu.Lock()
+			s.Backend, other.Backend = other.Backend, s.Backend
+			s.mu.Unlock()
+			s.setAway(false)
+			sleep(30 * time.Second)
+		}
+		defer func() { assert.NoError(t, other.Close()) }()
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		lease := a.register(t, spec("one")).Lease
+		epoch := b.Status().Epoch
+		swap()
+		require.NotEqual(t, epoch, b.Status().Epoch)
+		swap()
+		require.Equal(t, epoch, b.Status().Epoch)
+		a.taken()
+		b.register(t, spec("two"))
+		sleep(time.Second)
+		assert.Equal(t, []string{"service_registered two registered"}, a.taken())
+		for _, h := range []*host{a, b} {
+			assert.Equal(t, core.StatusUnknown, h.status("one"))
+			assert.Equal(t, core.StatusUnknown, h.status("two"))
+		}
+		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+	})
+}

@@ -89,6 +89,9 @@ func (r *Registry) register(ctx context.Context, req RegisterRequest, lost func(
 		if rec, err = r.uncheck(ctx, a.replaces, rec); err != nil {
 			r.log.Warn("what an earlier check found still shows; register the instance again", slog.String("key", key.String()), slog.Any("error", err))
 		}
+		if rec, err = r.redeclare(ctx, a.in.State.Declared, rec); err != nil {
+			r.log.Warn("what was declared before the restart still shows; set the status up", slog.String("key", key.String()), slog.Any("error", err))
+		}
 		shown.State, shown.Revision = rec.State, rec.Revision
 	}
 	return Registered{Instance: shown, Lease: a.lease.Token(), Created: a.created, Warnings: warnings}, nil
@@ -148,7 +151,8 @@ func (a *assertion) lookAtView() {
 	defer a.r.mu.Unlock()
 	if e := a.r.entryLocked(a.in.Key()); e != nil {
 		a.seen = e.rec.Generation
-		if e.leaving == nil {
+		// That there is one, only the store can say for certain, but for what waits here to be asserted.
+		if e.leaving == nil && (!a.createOnly || a.r.held[a.in.Key()] != nil) {
 			a.replaces = e.rec
 			a.claimLocked(e.rec)
 		}
@@ -192,8 +196,8 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 		if err == nil && !retry {
 			return rec, nil
 		}
-		a.dropSession()
 		if !retry {
+			a.dropSession()
 			return ports.Record{}, a.r.refused(asUnavailable(err))
 		}
 		if err != nil && (last == nil || ctx.Err() == nil) { // the end of patience is no reason
@@ -203,10 +207,24 @@ func (a *assertion) run(ctx context.Context) (ports.Record, error) {
 			break
 		}
 	}
+	a.dropSession()
 	if last != nil {
 		return ports.Record{}, a.r.refused(asUnavailable(last))
 	}
 	return ports.Record{}, fmt.Errorf("%w: %s is being registered by others; try again", core.ErrUnavailable, a.in.Key())
+}
+
+// takeSession reserves a place, which later attempts keep: a Put that is repeated under another
+// session meets what it did itself as if it were somebody else's.
+func (a *assertion) takeSession(ctx context.Context) error {
+	if a.session != nil {
+		return nil
+	}
+	s, err := a.r.acquire(ctx, a.class)
+	if err == nil {
+		a.session = s
+	}
+	return err
 }
 
 func (a *assertion) dropSession() {
@@ -225,7 +243,7 @@ func (a *assertion) attempt(ctx context.Context) (rec ports.Record, retry bool, 
 	if a.lease.Generation.IsZero() {
 		a.lease = core.NewLease(a.in.Key(), a.seen.Next())
 	}
-	if a.session, err = a.r.acquire(ctx, a.class); err != nil {
+	if err := a.takeSession(ctx); err != nil {
 		return rec, transient(err), err
 	}
 	put, err := a.put()
@@ -244,6 +262,7 @@ func (a *assertion) attempt(ctx context.Context) (rec ports.Record, retry bool, 
 		a.r.mu.Lock()
 		a.r.sessionGoneLocked(a.session)
 		a.r.mu.Unlock()
+		a.dropSession()
 		return rec, true, nil
 	case errors.Is(res.Err, ports.ErrUnavailable):
 		return a.lookAgain(ctx, res.Err)
@@ -284,4 +303,32 @@ func (a *assertion) put() (ports.Put, error) {
 		},
 		Replaces: a.replaces.Generation, IfRevision: a.replaces.Revision,
 	}, nil
+}
+
+// redeclare ends what the owner declared before a restart, such as that it is stopping: like a new
+// registration, one that goes on after a restart is as the owner describes it now. What an operator declared stays.
+func (r *Registry) redeclare(ctx context.Context, wanted core.Declared, rec ports.Record) (ports.Record, error) {
+	errStays := errors.New("an operator declared it")
+	past := func(st core.State) bool {
+		return !st.ByOperator && st.Declared != core.DeclaredUp && st.Declared != wanted
+	}
+	if !past(rec.State) {
+		return rec, nil
+	}
+	rec, err := r.rewrite(ctx, rec, func(now ports.Record) (ports.Mutation, error) {
+		switch {
+		case now.Generation != rec.Generation:
+			return ports.Mutation{}, lost(core.HeartbeatSuperseded, rec.Key)
+		case !past(now.State):
+			return ports.Mutation{}, errStays
+		}
+		return ports.Mutation{SetState: &ports.SetState{
+			Key: now.Key, Generation: now.Generation, At: time.Now(), IfRevision: now.Revision,
+			Declared: &ports.DeclaredState{Declared: wanted, Actor: "owner", Reason: "registered again after a restart"},
+		}}, nil
+	}, func(now ports.Record) bool { return !past(now.State) })
+	if errors.Is(err, errStays) {
+		err = nil
+	}
+	return rec, err
 }

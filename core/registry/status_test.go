@@ -3,6 +3,7 @@ package registry_test
 // status_test.go: the two facts of a status, who may change which, and what checks do.
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -281,6 +282,49 @@ func TestWhatACheckFoundGoesWithTheCheck(t *testing.T) {
 		assert.Equal(t, core.StatusMaintenance, a.status("one"))
 		require.NoError(t, b.set(t, "one", "up", ""))
 		assert.Equal(t, core.StatusHealthy, b.status("one"))
+	})
+}
+
+// The history says who set a status, also where it is one that checks find too.
+func TestWhoChangedAStatus(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		a, b := newHost(t, s), newHost(t, s)
+		defer a.stop(t)
+		defer b.stop(t)
+		starting := spec("one")
+		starting.Status = "starting"
+		got := a.register(t, starting)
+		set := func(status, reason, actor, lease string) {
+			_, err := b.SetStatus(t.Context(), registry.StatusRequest{
+				Key: got.Instance.Key(), Status: status, Reason: reason, Actor: actor, Lease: lease,
+			})
+			require.NoError(t, err)
+			synctest.Wait()
+		}
+		changed := func() (out []string) {
+			synctest.Wait()
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			for _, e := range b.events {
+				if e.Type == core.EventStatusChanged {
+					out = append(out, fmt.Sprintf("%s→%s %s %s %q", e.OldStatus, e.NewStatus, e.Cause, e.Actor, e.Reason))
+				}
+			}
+			b.events = nil
+			return out
+		}
+		a.check(t, "one", true)
+		a.fail(t, 3)
+		assert.Equal(t, []string{`starting→healthy check check "the first check passed"`, `healthy→unhealthy check check ""`}, changed())
+		set("healthy", "it is the check", "alice", "")
+		a.fail(t, 3)
+		assert.Equal(t, []string{`unhealthy→healthy operator alice "it is the check"`, `healthy→unhealthy check check ""`}, changed())
+		set("healthy", "it is the check", "alice", "")
+		set("unhealthy", "", "", got.Lease)
+		set("healthy", "", "", got.Lease)
+		assert.Equal(t, []string{
+			`unhealthy→healthy operator alice "it is the check"`, `healthy→unhealthy updated owner ""`, `unhealthy→healthy updated owner ""`,
+		}, changed())
 	})
 }
 

@@ -222,7 +222,9 @@ func (r *Registry) Deregister(ctx context.Context, req DeregisterRequest) error 
 	if req.Lease == "" {
 		cause = core.CauseOperator
 	}
+	asked := rec.Generation
 	_, err = r.rewrite(ctx, rec, func(rec ports.Record) (ports.Mutation, error) {
+		asked = rec.Generation
 		if req.Lease != "" {
 			if err := stillOwn(rec, lease, req.IfMatch); err != nil {
 				return ports.Mutation{}, err
@@ -234,7 +236,7 @@ func (r *Registry) Deregister(ctx context.Context, req DeregisterRequest) error 
 			Key: req.Key, Generation: rec.Generation, Cause: cause, Actor: actorName(req.Actor, req.Lease == ""), Reason: req.Reason,
 			IfRevision: req.IfMatch,
 		}}, nil
-	}, func(ports.Record) bool { return false })
+	}, func(now ports.Record) bool { return now.Generation.Compare(asked) > 0 }) // it went, and somebody registered since
 	return err
 }
 

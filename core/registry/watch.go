@@ -34,7 +34,7 @@ type link struct {
 	synced      bool // a snapshot has been seen since the start
 	announced   bool // to those who wait in Start
 	cursor      core.Revision
-	retired     map[string]bool // epochs that are over
+	retired     map[string]bool // epochs that are over, until a snapshot shows one again
 	proof       atomic.Int64    // time of the last proof, as a duration since the start of the clock
 	lost        time.Time       // when the last proof before the outage was
 	degraded    time.Time       // when the outage was noticed and published
@@ -143,6 +143,7 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 	case ports.WatchPut:
 		if inSnapshot {
 			r.link.snapshot[ev.Record.Key] = true
+			delete(r.link.retired, ev.Record.Revision.Epoch)
 		}
 		r.applyRecordLocked(*ev.Record, inSnapshot && !r.link.wasSynced)
 		if !inSnapshot { // a snapshot need not be in the order of its revisions
@@ -201,6 +202,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 		r.log.Warn("the store lost or replaced its data; what this process holds registers again",
 			slog.String("epoch", cursor.Epoch))
 	}
+	delete(r.link.retired, cursor.Epoch) // a backup brings it back
 	outage := r.doubtAbsencesLocked(now, newEpoch)
 	if outage > shortOutage || newEpoch {
 		r.restartTTLsLocked(now)
