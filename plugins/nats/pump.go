@@ -347,5 +347,6 @@ func (b *Backend) proof(ctx context.Context, behind *int) error {
 	}
 	now.note(last)
 	b.mirror.proved(now, last)
-	return b.catchUp(ctx, now, last)
+	_, err = b.catchUp(ctx, now, last)
+	return err
 }
