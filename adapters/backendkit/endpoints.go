@@ -45,7 +45,7 @@ func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL,
 	if err != nil { // Its text repeats the password.
 		return nil, &core.FieldError{Field: OptionField(option), Allowed: "it is not a URL; " + endpointRule(defaultPort, schemes)}
 	}
-	shown := u.Redacted()
+	shown := Shown(u)
 	switch {
 	case !slices.Contains(schemes, u.Scheme):
 		return nil, core.Invalid(OptionField(option), shown, fmt.Sprintf("the scheme is %q; %s", u.Scheme, endpointRule(defaultPort, schemes)))
@@ -56,6 +56,12 @@ func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL,
 		u.Host = net.JoinHostPort(u.Hostname(), fmt.Sprint(defaultPort))
 	}
 	return u, nil
+}
+
+// Shown is an endpoint as errors have it, without what may be secret: a token stands where a user does, and some clients take a
+// password as a query.
+func Shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
 }
 
 func endpointRule(defaultPort int, schemes []string) string {

@@ -89,7 +89,7 @@ func (o *Options) complete() ([]*url.URL, error) {
 	case o.Password != "" && o.Username == "":
 		return nil, &core.FieldError{Field: backendkit.OptionField("username"), Allowed: "it is empty and password is not; give both or neither"}
 	case !secure && !o.IsZero():
-		return nil, core.Invalid(backendkit.OptionField("url"), urls[0].Redacted(), "ca_file, cert_file, key_file and server_name are of no use without https; use https://HOST:PORT, or leave them out")
+		return nil, core.Invalid(backendkit.OptionField("url"), backendkit.Shown(urls[0]), "ca_file, cert_file, key_file and server_name are of no use without https; use https://HOST:PORT, or leave them out")
 	}
 	return urls, nil
 }
