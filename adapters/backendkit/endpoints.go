@@ -65,6 +65,12 @@ func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL,
 	return u, nil
 }
 
+// Shown is an endpoint as errors have it, without what may be secret: a token stands where a user does, and some clients take a
+// password as a query.
+func Shown(u *url.URL) string {
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+}
+
 func endpointRule(defaultPort int, schemes []string) string {
 	return fmt.Sprintf("use %s://HOST:%d, several separated by commas", strings.Join(schemes, ":// or "), defaultPort)
 }

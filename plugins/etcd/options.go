@@ -105,9 +105,9 @@ func (o Options) endpoints() ([]*url.URL, error) {
 		case u.User != nil:
 			return nil, core.Invalid(field, backendkit.Shown(u), "it holds a user; give that in "+backendkit.OptionField("username")+" and "+backendkit.OptionField("password"))
 		case u.Scheme != all[0].Scheme:
-			return nil, core.Invalid(field, u, "all endpoints are http or all are https, and "+all[0].String()+" differs")
+			return nil, core.Invalid(field, backendkit.Shown(u), "all endpoints are http or all are https, and "+backendkit.Shown(all[0])+" differs")
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			return nil, core.Invalid(field, u, "it has a path; use only scheme, host and port")
+			return nil, core.Invalid(field, backendkit.Shown(u), "it has a path or a query; use only scheme, host and port")
 		}
 		u.Path = ""
 	}

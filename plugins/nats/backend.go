@@ -134,6 +134,9 @@ func (b *Backend) check(ctx context.Context) error {
 	if err := b.writable(ctx); err != nil {
 		return err
 	}
+	if err := b.remote.answerable(ctx); err != nil {
+		return err
+	}
 	info, err := b.remote.info(ctx)
 	if err != nil {
 		return err

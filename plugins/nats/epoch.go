@@ -66,6 +66,7 @@ func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*messa
 		if round > 1 && !pause(ctx, epochPause) {
 			return nil, nil, ctx.Err()
 		}
+		since := b.life.Load()
 		err := backendkit.Each(len(all), inFlight, func(i int) (err error) {
 			got[i], err = b.remote.get(ctx, all[i])
 			return err
@@ -85,9 +86,12 @@ func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*messa
 			}
 			continue
 		}
-		now, err := b.recognize(got[0])
+		now, err := b.recognize(got[0], since)
 		if err != nil {
 			return nil, nil, err
+		}
+		if now == nil { // so are the answers
+			continue
 		}
 		for _, m := range got {
 			if m != nil {
@@ -99,9 +103,9 @@ func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*messa
 	return nil, nil, fmt.Errorf("nats: the epoch of the namespace changes all the time: %w", ports.ErrUnavailable)
 }
 
-// recognize returns the life that an epoch's message tells of, and makes it the current one
-// unless a later one is known.
-func (b *Backend) recognize(m *message) (*life, error) {
+// recognize returns the life that an epoch's message tells of, and makes it the current one. Since is the life as the message
+// was asked for: nil is returned where the message tells of that one, and another is known by now.
+func (b *Backend) recognize(m *message, since *life) (*life, error) {
 	var j epochJSON
 	if err := json.Unmarshal(m.data, &j); err != nil || j.V != 1 || j.Epoch == "" {
 		return nil, fmt.Errorf("nats: the stream's epoch cannot be read: %w", core.Invalid(
@@ -111,6 +115,9 @@ func (b *Backend) recognize(m *message) (*life, error) {
 		before := b.life.Load()
 		if before != nil && before.epoch == j.Epoch {
 			return before, nil
+		}
+		if since != nil && before != since && since.epoch == j.Epoch {
+			return nil, nil //nolint:nilnil // The comment says what it means.
 		}
 		now := &life{epoch: j.Epoch, seq: m.seq}
 		if b.life.CompareAndSwap(before, now) {
@@ -148,7 +155,7 @@ func (b *Backend) replaceEpoch(ctx context.Context, now *life, why string) error
 	if err != nil {
 		return err
 	}
-	if later, err := b.recognize(stands); err != nil || later != now {
+	if later, err := b.recognize(stands, now); err != nil || later != now {
 		return err
 	}
 	if err := b.renewEpoch(ctx, stands.seq, why); err != nil {

@@ -117,9 +117,9 @@ func (o Options) servers() ([]*url.URL, error) {
 		case u.User != nil:
 			return nil, core.Invalid(field, backendkit.Shown(u), "it holds a user or a token; give that in "+backendkit.OptionField("user")+" and "+backendkit.OptionField("password")+", or "+backendkit.OptionField("token"))
 		case u.Scheme != all[0].Scheme:
-			return nil, core.Invalid(field, u, "all servers are nats:// or all are tls://, and "+all[0].String()+" differs")
+			return nil, core.Invalid(field, backendkit.Shown(u), "all servers are nats:// or all are tls://, and "+backendkit.Shown(all[0])+" differs")
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			return nil, core.Invalid(field, u, "it has a path; use only scheme, host and port")
+			return nil, core.Invalid(field, backendkit.Shown(u), "it has a path or a query; use only scheme, host and port")
 		}
 		u.Path = ""
 	}

@@ -276,7 +276,7 @@ func (b *Backend) without(ctx context.Context, missing []*entry, last uint64) (g
 func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 	if subject == b.names.epoch() {
 		b.mirror.moveTo(now, m.seq)
-		_, err := b.recognize(m)
+		_, err := b.recognize(m, now)
 		return err
 	}
 	if id, ok := b.names.sessionID(subject); ok {
@@ -347,5 +347,6 @@ func (b *Backend) proof(ctx context.Context, behind *int) error {
 	}
 	now.note(last)
 	b.mirror.proved(now, last)
-	return b.catchUp(ctx, now, last)
+	_, err = b.catchUp(ctx, now, last)
+	return err
 }

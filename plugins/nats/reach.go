@@ -32,9 +32,36 @@ func (b *Backend) reached(ctx context.Context) (*life, uint64, error) {
 	}
 }
 
-// catchUp returns when everything up to a sequence of a life was taken. Where the leader has nothing to take
-// beyond the mirror's position the mirror is there, whatever else has sequences of that gap.
-func (b *Backend) catchUp(ctx context.Context, now *life, seq uint64) error {
+// maxRewrites is how often whole asks again. What it misses then was written again so often, each time before
+// it came to the mirror, which takes about as long as a question.
+const maxRewrites = 4
+
+// whole returns when the mirror has all that stands at one moment after the stream was at a sequence of a life. To have
+// taken what was taken up to there is not enough: what was written again while it was on its way has left its place, and is
+// further on.
+func (b *Backend) whole(ctx context.Context, now *life, seq uint64) error {
+	for again := 0; ; again++ {
+		all, err := b.catchUp(ctx, now, seq)
+		if err != nil || all || again == maxRewrites {
+			return err
+		}
+		info, err := b.remote.info(ctx)
+		switch {
+		case errors.Is(err, errStreamGone):
+			return errMovedOn
+		case err != nil:
+			return err
+		case info.State.LastSeq <= seq:
+			return nil // nothing was written meanwhile
+		}
+		seq = info.State.LastSeq
+	}
+}
+
+// catchUp returns when everything up to a sequence of a life was taken, but for what was written again before it came. All
+// says that even that was: the leader has nothing to take beyond the mirror's position. Then the mirror is there, whatever
+// else has sequences of that gap.
+func (b *Backend) catchUp(ctx context.Context, now *life, seq uint64) (all bool, err error) {
 	for next := uint64(0); ; {
 		var position uint64
 		var followed string
@@ -43,17 +70,17 @@ func (b *Backend) catchUp(ctx context.Context, now *life, seq uint64) error {
 			return position >= seq || b.mirror.caughtUp && position >= next
 		})
 		if err != nil || position >= seq {
-			return err
+			return false, err
 		}
 		next, err = b.remote.next(ctx, followed, position+1)
 		switch {
 		case errors.Is(err, errStreamGone):
-			return errMovedOn
+			return false, errMovedOn
 		case err != nil:
-			return err
+			return false, err
 		case next == 0 || next > seq:
 			b.mirror.moveTo(now, seq)
-			return nil
+			return next == 0, nil
 		}
 	}
 }

@@ -45,6 +45,8 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"no URL":                   {prismnats.Options{URL: "nats://[::1"}, []string{"backend_config.url", "not a URL"}},
 		"another scheme":           {prismnats.Options{URL: "redis://127.0.0.1"}, []string{"backend_config.url", "nats:// or tls://"}},
 		"a path":                   {prismnats.Options{URL: "nats://127.0.0.1:4222/x"}, []string{"backend_config.url", "path"}},
+		"a token in the URL":       {prismnats.Options{URL: "nats://secret@127.0.0.1:4222"}, []string{"backend_config.url", `"nats://127.0.0.1:4222"`, "backend_config.token"}},
+		"a query in the URL":       {prismnats.Options{URL: "nats://127.0.0.1:4222?token=secret"}, []string{"backend_config.url", "a path or a query"}},
 		"a user in the URL":        {prismnats.Options{URL: "nats://me:secret@127.0.0.1:4222"}, []string{"backend_config.url", "backend_config.user"}},
 		"a token in the URL":       {prismnats.Options{URL: "nats://secret@127.0.0.1:4222"}, []string{"backend_config.url", "nats://127.0.0.1:4222", "backend_config.token"}},
 		"both schemes":             {prismnats.Options{URL: "nats://127.0.0.1:1,tls://127.0.0.1:2"}, []string{"backend_config.url", "all servers are nats:// or all are tls://"}},

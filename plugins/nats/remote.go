@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -260,6 +261,22 @@ func (r *remote) forget() {
 	r.mu.Lock()
 	r.stream = nil
 	r.mu.Unlock()
+}
+
+// answerable tells whether the server's questions how far we are may be answered. It asks under load only, and without an
+// answer sends nothing more.
+func (r *remote) answerable(ctx context.Context) error {
+	subject := "$JS.FC." + r.names.stream + ".prism.asked" // by nobody
+	if err := r.conn.Publish(subject, nil); err != nil {
+		return fail(err)
+	}
+	if err := r.conn.FlushWithContext(ctx); err != nil {
+		return fail(err)
+	}
+	if err := r.conn.LastError(); errors.Is(err, nats.ErrPermissionViolation) && strings.Contains(violated(err), subject) {
+		return fail(err)
+	}
+	return nil
 }
 
 // create makes the stream where it is not there. Who is second finds it made.

@@ -84,7 +84,7 @@ func (b *Backend) clear(ctx context.Context, now *life, id ports.SessionID, caus
 		if err != nil {
 			return err
 		}
-		switch err := b.catchUp(ctx, now, info.State.LastSeq); {
+		switch err := b.whole(ctx, now, info.State.LastSeq); {
 		case errors.Is(err, errMovedOn):
 			return nil
 		case err != nil:

@@ -75,24 +75,29 @@ func (w *watch) run(ctx context.Context, reset string) error {
 		case reset == "" && w.sent < v.dropped:
 			reset = forgotten
 			continue
-		case reset != "" && v.position >= w.needed:
-			if err := w.snapshot(ctx, reset); err != nil {
-				return err
+		case reset != "":
+			if w.arrive(ctx, w.backend.whole) {
+				if err := w.snapshot(ctx, reset); err != nil {
+					return err
+				}
+				reset = ""
+				continue
 			}
-			reset = ""
-			continue
-		case reset == "" && len(v.entries) > 0:
+		case len(v.entries) > 0:
 			if err := w.sendAll(ctx, v.entries); err != nil {
 				return err
 			}
 			continue
-		case reset == "":
+		default:
 			if err := w.prove(ctx, v); err != nil {
 				return err
 			}
 		}
-		if v.life == w.life && v.position < w.needed {
-			w.arrive(ctx)
+		if reset == "" && v.life == w.life && v.position < w.needed {
+			w.arrive(ctx, func(ctx context.Context, now *life, seq uint64) error {
+				_, err := w.backend.catchUp(ctx, now, seq)
+				return err
+			})
 		}
 		select {
 		case <-v.changed:
@@ -110,10 +115,10 @@ func (w *watch) enter(ctx context.Context) (err error) {
 }
 
 // arrive brings the mirror to where the stream was at the beginning. What fails is tried again at the next change.
-func (w *watch) arrive(ctx context.Context) {
+func (w *watch) arrive(ctx context.Context, bring func(ctx context.Context, now *life, seq uint64) error) bool {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	_ = w.backend.catchUp(ctx, w.life, w.needed)
+	return bring(ctx, w.life, w.needed) == nil
 }
 
 // snapshot sends a Reset, the records and a Synced.

@@ -142,9 +142,9 @@ func (o Options) endpoints() ([]*url.URL, error) {
 		case u.User != nil:
 			return nil, core.Invalid(at, backendkit.Shown(u), "it holds a user; give that in "+backendkit.OptionField("username")+" and "+backendkit.OptionField("password"))
 		case u.Scheme != all[0].Scheme:
-			return nil, core.Invalid(at, u, "all are redis or all are rediss, and "+all[0].String()+" differs")
+			return nil, core.Invalid(at, backendkit.Shown(u), "all are redis or all are rediss, and "+backendkit.Shown(all[0])+" differs")
 		case strings.Trim(u.Path, "/") != "" || u.RawQuery != "":
-			return nil, core.Invalid(at, u, "it has a path; use only scheme, host and port, and "+backendkit.OptionField("db")+" for a database")
+			return nil, core.Invalid(at, backendkit.Shown(u), "it has a path or a query; use only scheme, host and port, and "+backendkit.OptionField("db")+" for a database")
 		}
 		u.Path = ""
 	}

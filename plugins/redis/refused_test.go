@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -189,6 +190,37 @@ func TestAFullMemory(t *testing.T) {
 	do(t, raw(t, store, 0), "CONFIG", "SET", "maxmemory", "0")
 	works(t, b)
 	backendtest.Put(t, b, backendtest.Record("b", "s"), core.Generation{})
+}
+
+// A server whose memory is full may get another replication id, as from its first replica. What needs no memory goes on all the same.
+func TestAFullMemoryAndAnotherLifeOfTheServer(t *testing.T) {
+	t.Parallel()
+	store, other := stores.ForTest(t, stores.Redis, stores.Options{}), stores.ForTest(t, stores.Redis, stores.Options{})
+	b := open(t, redis.Options{URL: store.URL()})
+	backendtest.Session(t, b, "s", time.Hour)
+	rec := backendtest.Put(t, b, backendtest.Record("a", "s"), core.Generation{})
+	client := raw(t, store, 0)
+	do(t, client, "CONFIG", "SET", "maxmemory", "100000")
+	id := replicationID(t, client)
+	host, port, err := net.SplitHostPort(store.Addresses()[0])
+	require.NoError(t, err)
+	do(t, raw(t, other, 0), "REPLICAOF", host, port)
+	require.Eventually(t, func() bool { return replicationID(t, client) != id }, backendtest.Patience, 10*time.Millisecond)
+	assert.NotNil(t, backendtest.Get(t, b, "a").Record)
+	require.True(t, renewed(t, b, "s"))
+	res, err := b.Apply(backendtest.Within(t), []ports.Mutation{{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Cause: core.CauseDeregistered}}})
+	require.NoError(t, err)
+	require.NoError(t, res[0].Err)
+	backendtest.Said(t, tryPut(t, b, backendtest.Record("b", "s"), core.Generation{}).Err, ports.ErrUnavailable, "maxmemory")
+}
+
+func replicationID(t *testing.T, client *goredis.Client) string {
+	t.Helper()
+	text, err := client.Info(backendtest.Within(t), "replication").Result()
+	require.NoError(t, err)
+	_, rest, _ := strings.Cut(text, "master_replid:")
+	id, _, _ := strings.Cut(rest, "\r")
+	return id
 }
 
 // fake is a server that says what it is told to, command by command.

@@ -88,6 +88,11 @@ func TestPermissions(t *testing.T) {
 	works(t, open(t, user("enough", enough)))
 	// Without INFO a failover does not show at once; all else does.
 	works(t, open(t, user("blind", strings.Replace(enough, "+info ", "", 1))))
+	other := user("other", enough)
+	other.DB = 1
+	refused(t, other, ports.ErrPermission, "lacks a permission", "README")
+	setUser(t, admin, "other", "+select")
+	works(t, open(t, other))
 	for rule := range strings.FieldsSeq(enough) {
 		if rule == "+info" || rule == "+eval" { // scripts that are known to the server need evalsha alone
 			continue

@@ -48,6 +48,7 @@ elseif epoch == known and s.id ~= '' and from ~= replid then
     why = 'the latest writes before a restart were lost'
   end
 end
+if why ~= '' or moved then touch() end -- or a server whose memory is full would refuse it, and with it everything
 if why ~= '' then
   redis.call('HSET', META, 'epoch', fresh, 'replid', s.id, 'before', '', 'started', text(at))
   redis.call('UNLINK', (META:gsub('meta$', 'log:' .. epoch)))
