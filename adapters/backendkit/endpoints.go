@@ -37,13 +37,6 @@ func Endpoints(option, text string, defaultPort int, schemes ...string) ([]*url.
 	return urls, nil
 }
 
-// Shown is a URL for messages, without who logs in: a token may stand in the place of a user.
-func Shown(u *url.URL) string {
-	plain := *u
-	plain.User = nil
-	return plain.String()
-}
-
 func endpoint(option, text string, defaultPort int, schemes []string) (*url.URL, error) {
 	if !strings.Contains(text, "://") {
 		text = schemes[0] + "://" + text

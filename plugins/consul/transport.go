@@ -24,6 +24,9 @@ const (
 	// programs may share that.
 	idleConnections = 4
 	idleTime        = 20 * time.Second
+	// maxAtOnce bounds the requests of a process that are on their way, but for those that wait for a
+	// change. Beyond that a burst waits its turn here: Consul would turn it away, with a status of 429.
+	maxAtOnce = 64
 )
 
 // transport sends requests to the first address that takes them. It is what alone decides on
@@ -32,6 +35,8 @@ type transport struct {
 	next *http.Transport
 	urls []*url.URL
 	at   atomic.Uint32 // index into urls, modulo their number
+
+	slots chan struct{} // holds one for each request on its way
 
 	token, username, password, namespace, partition string
 }
@@ -59,7 +64,7 @@ func newClient(o Options, urls []*url.URL) (*api.Client, *transport, error) {
 			MaxIdleConnsPerHost: idleConnections,
 			IdleConnTimeout:     idleTime,
 		},
-		urls: urls, token: o.Token, username: o.Username, password: o.Password, namespace: o.ConsulNamespace, partition: o.Partition,
+		urls: urls, slots: make(chan struct{}, maxAtOnce), token: o.Token, username: o.Username, password: o.Password, namespace: o.ConsulNamespace, partition: o.Partition,
 	}
 	client, err := api.NewClient(&api.Config{
 		Address: urls[0].Host, Scheme: urls[0].Scheme, Datacenter: o.Datacenter, HttpClient: &http.Client{Transport: t},
@@ -74,6 +79,17 @@ func newClient(o Options, urls []*url.URL) (*api.Client, *transport, error) {
 // RoundTrip implements http.RoundTripper. Answers other than results and conflicts become a
 // *statusError.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !req.URL.Query().Has("index") {
+		select {
+		case t.slots <- struct{}{}:
+			defer func() { <-t.slots }()
+		case <-req.Context().Done():
+			if req.Body != nil {
+				_ = req.Body.Close()
+			}
+			return nil, req.Context().Err()
+		}
+	}
 	for try := range t.urls {
 		at := t.at.Load()
 		out, err := t.address(req, t.urls[int(at)%len(t.urls)], try > 0)

@@ -1,6 +1,7 @@
 package consul
 
-// transport_internal_test.go: which failures are a reason to ask at another address.
+// transport_internal_test.go: which failures are a reason to ask at another address, and how many
+// connections a burst takes.
 
 import (
 	"context"
@@ -63,4 +64,48 @@ func TestWhoGivesUpAsksAtTheSameAddressAgain(t *testing.T) {
 	defer cancel()
 	require.ErrorIs(t, follow(ctx), context.DeadlineExceeded)
 	assert.Equal(t, uint32(1), way.at.Load(), "one that does not answer in time may be away")
+}
+
+func TestABurstWaitsItsTurn(t *testing.T) {
+	t.Parallel()
+	arrived, answer := make(chan string), make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		arrived <- r.URL.RawQuery
+		<-answer
+	}))
+	t.Cleanup(server.Close)
+	o := Options{URL: server.URL}
+	urls, err := o.complete()
+	require.NoError(t, err)
+	_, way, err := newClient(o, urls)
+	require.NoError(t, err)
+	ask := func(ctx context.Context, query string) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/kv/k?"+query, http.NoBody)
+		require.NoError(t, err)
+		resp, err := way.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	const burst = 3 * maxAtOnce
+	done := make(chan error, burst+1)
+	for range burst {
+		go func() { done <- ask(t.Context(), "") }()
+	}
+	for range maxAtOnce {
+		<-arrived
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.ErrorIs(t, ask(ctx, ""), context.Canceled, "nobody waits for longer than he wants to")
+	go func() { done <- ask(t.Context(), "index=7") }()
+	assert.Equal(t, "index=7", <-arrived, "who waits for a change takes nobody's turn, and the rest of the burst waits")
+	close(answer)
+	for range burst - maxAtOnce {
+		<-arrived
+	}
+	for range burst + 1 {
+		require.NoError(t, <-done)
+	}
 }
