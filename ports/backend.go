@@ -133,7 +133,8 @@ type Record struct {
 	LeaseHash  string
 	State      core.State
 	Body       []byte
-	// RegisteredAt and UpdatedAt are for people; no backend compares them.
+	// RegisteredAt and UpdatedAt are for people; no backend compares them. They and State.ChangedAt
+	// are kept to the millisecond at the least.
 	RegisteredAt, UpdatedAt time.Time
 	// Revision is set by the backend: it strictly increases with each write of the record, is
 	// one number space with watch cursors, and is ignored in a Put.
