@@ -111,9 +111,9 @@ type RegistryBackendClient interface {
 	// Apply carries out mutations. Each item is atomic and has a result of its own; the batch is
 	// not atomic, but items for one key are carried out in order. More than 256 items is INVALID,
 	// more than 1 MiB of bodies TOO_LARGE, for the whole call, and nothing is done. An item that can
-	// never succeed (nothing or too much set, an invalid key, a body above 96 KiB) is INVALID or
-	// TOO_LARGE for itself, and the others are done. Any other error for the whole call means that
-	// the outcome of every item is unknown.
+	// never succeed (nothing or too much set, an invalid key, a record without a generation, a body
+	// above 96 KiB) is INVALID or TOO_LARGE for itself, and the others are done. Any other error for
+	// the whole call means that the outcome of every item is unknown.
 	Apply(ctx context.Context, in *ApplyRequest, opts ...grpc.CallOption) (*ApplyResponse, error)
 	// Get reads keys linearizably: it sees every write acknowledged, by any process, before the
 	// call. Errors: INVALID (more than 256 keys), PERMISSION, UNAVAILABLE.
@@ -300,9 +300,9 @@ type RegistryBackendServer interface {
 	// Apply carries out mutations. Each item is atomic and has a result of its own; the batch is
 	// not atomic, but items for one key are carried out in order. More than 256 items is INVALID,
 	// more than 1 MiB of bodies TOO_LARGE, for the whole call, and nothing is done. An item that can
-	// never succeed (nothing or too much set, an invalid key, a body above 96 KiB) is INVALID or
-	// TOO_LARGE for itself, and the others are done. Any other error for the whole call means that
-	// the outcome of every item is unknown.
+	// never succeed (nothing or too much set, an invalid key, a record without a generation, a body
+	// above 96 KiB) is INVALID or TOO_LARGE for itself, and the others are done. Any other error for
+	// the whole call means that the outcome of every item is unknown.
 	Apply(context.Context, *ApplyRequest) (*ApplyResponse, error)
 	// Get reads keys linearizably: it sees every write acknowledged, by any process, before the
 	// call. Errors: INVALID (more than 256 keys), PERMISSION, UNAVAILABLE.
