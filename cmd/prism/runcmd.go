@@ -83,6 +83,7 @@ reaches both, and so does the stop of a systemd unit without KillMode=mixed.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().Lookup("ttl").Usage = fmt.Sprintf("%s (default %d)", ttlUsage, int(runTTL.Seconds()))
 	cmd.Flags().StringVar(&drain, "drain-timeout", "5s", "how `long` to stay out of traffic before the command is told to end")
 	return cmd
 }
