@@ -177,7 +177,8 @@ func (f *suiteFlags) choosePlugin(cmd *cobra.Command) error {
 	return nil
 }
 
-// commandLine repeats a run with this seed. What the plugin calls a secret is not in it.
+// commandLine repeats a run of all cases with this seed. What the plugin calls a secret is not in
+// it.
 func (f *suiteFlags) commandLine(shown func(key, value string) string) string {
 	words := []string{shellWord(asTyped(os.Args[0], exec.LookPath)), "conformance"}
 	add := func(flag, value string) {
@@ -203,6 +204,18 @@ func (f *suiteFlags) commandLine(shown func(key, value string) string) string {
 	}
 	add("--seed", strconv.FormatUint(f.seed, 10))
 	return strings.Join(words, " ")
+}
+
+// chosenCases are the flags that choose among the cases, as the end of a command line.
+func (f *suiteFlags) chosenCases() string {
+	var words string
+	if f.profile != "" {
+		words = " --profile " + shellWord(f.profile)
+	}
+	if f.only != "" {
+		words += " --run " + shellWord(f.only)
+	}
+	return words
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)

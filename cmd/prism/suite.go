@@ -34,14 +34,16 @@ type suiteReport struct {
 	Capabilities []string      `json:"capabilities"`
 	Prism        string        `json:"prism"`
 	Seed         uint64        `json:"seed"`
-	Command      string        `json:"command"` // repeats the run; with --run '^ID$', one case
+	Command      string        `json:"command"` // repeats the run
 	Started      time.Time     `json:"started"`
 	Duration     time.Duration `json:"duration_ns"`
 	conformance.Report
+
+	ofAll string // Command, for all cases
 }
 
 // repeat is the command line that repeats one case.
-func (r *suiteReport) repeat(id string) string { return r.Command + " --run '^" + id + "$'" }
+func (r *suiteReport) repeat(id string) string { return r.ofAll + " --run '^" + id + "$'" }
 
 // subject is the plugin that a suite runs on.
 type subject struct {
@@ -76,7 +78,8 @@ func (a *app) runSuite(cmd *cobra.Command, f *suiteFlags, cases []conformance.Ca
 		}
 		r := &suiteReport{
 			Backend: s.info.Name, Version: s.info.Version, Contract: ports.ContractVersion, Prism: programVersion(),
-			Capabilities: capabilityNames(info.Capabilities), Seed: f.seed, Command: s.command, Started: time.Now().UTC().Truncate(time.Second),
+			Capabilities: capabilityNames(info.Capabilities), Seed: f.seed, Command: s.command + f.chosenCases(), ofAll: s.command,
+			Started: time.Now().UTC().Truncate(time.Second),
 		}
 		view := newSuiteView(a.stderr, r, len(cases))
 		began := time.Now()
