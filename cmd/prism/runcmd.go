@@ -127,9 +127,10 @@ func (a *app) runCommand(ctx context.Context, spec core.Spec, drain time.Duratio
 }
 
 // register registers the instance, unless a signal says to end before the host has answered.
-func (r *runner) register(ctx context.Context, c *client.Client, spec core.Spec) (err error) {
+func (r *runner) register(ctx context.Context, c *client.Client, spec core.Spec) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var err error // the goroutine's until registered is closed
 	registered := make(chan struct{})
 	go func() {
 		defer close(registered)
