@@ -120,7 +120,7 @@ var applyCases = []scenario{
 	},
 	{
 		id:          "apply/impossible-item",
-		requirement: "An item that sets nothing or two things is ErrInvalid for itself, one with a body above MaxBodyBytes ErrTooLarge; the other items are done.",
+		requirement: "An item that sets nothing or two things, or puts a record without a generation, is ErrInvalid for itself, one with a body above MaxBodyBytes ErrTooLarge; the other items are done.",
 		run: func(s *scene) {
 			sess := s.session(s.host, longTTL)
 			first, last := record(key("svc", "first"), sess.ID), record(key("svc", "last"), sess.ID)

@@ -66,10 +66,10 @@ type Records interface {
 	// Apply carries out mutations. Each item is atomic and has a result of its own, in order;
 	// the batch is not atomic, but items for one key are carried out in order. At most MaxBatch
 	// items and MaxBatchBytes: ErrInvalid or ErrTooLarge for the whole call, and nothing is
-	// done. An item that can never succeed (nothing or too much set, an invalid key, a body above
-	// MaxBodyBytes) is ErrInvalid or ErrTooLarge for itself, and the others are done. An error
-	// for the whole call other than those two means that the outcome of every item is unknown;
-	// the caller looks again with Get.
+	// done. An item that can never succeed (nothing or too much set, an invalid key, a record without
+	// a generation, a body above MaxBodyBytes) is ErrInvalid or ErrTooLarge for itself, and the others
+	// are done. An error for the whole call other than those two means that the outcome of every item
+	// is unknown; the caller looks again with Get.
 	Apply(ctx context.Context, muts []Mutation) ([]MutationResult, error)
 	// Get reads keys linearizably: it sees every write acknowledged, by any process, before the
 	// call. Results are in the order of the keys. At most MaxBatch keys.
@@ -133,7 +133,8 @@ type Record struct {
 	LeaseHash  string
 	State      core.State
 	Body       []byte
-	// RegisteredAt and UpdatedAt are for people; no backend compares them.
+	// RegisteredAt and UpdatedAt are for people; no backend compares them. They and State.ChangedAt
+	// are kept to the millisecond at the least.
 	RegisteredAt, UpdatedAt time.Time
 	// Revision is set by the backend: it strictly increases with each write of the record, is
 	// one number space with watch cursors, and is ignored in a Put.

@@ -38,13 +38,14 @@ type suiteFlags struct {
 func (a *app) conformance() *cobra.Command {
 	var f suiteFlags
 	cmd := &cobra.Command{
-		Use: "conformance (--plugin FILE | --backend NAME)", Short: "Show whether a backend keeps the contract",
+		Use: "conformance [--plugin FILE | --backend NAME]", Short: "Show whether a backend keeps the contract",
 		Long: `Run the conformance suite on a plugin: the contract of a backend, case by case. The plugin runs
 under the supervisor, a process for each namespace, with the options that "prism serve" would
-give it. Each case uses a namespace of its own, named conformance-…, so the store may hold other
-data; still, give it one that is there for tests, as the suite loads it. The account needs the
-backend's permissions on all of these namespaces, and what is left in them stays: docs/operate.md
-says how to remove it.
+give it; with neither --plugin nor --backend it is the backend that the configuration names. Each
+case uses a namespace of its own, named conformance-…, so the store may hold other data; still,
+give it one that is there for tests, as the suite loads it. The account needs the backend's
+permissions on all of these namespaces, and what is left in them stays: docs/operate.md says how
+to remove it.
 
 Cases of the profile faults break the store, and some of core write into it past the backend. This
 command has the means for neither: such cases are reported as not run, never as passed. Only
@@ -176,7 +177,8 @@ func (f *suiteFlags) choosePlugin(cmd *cobra.Command) error {
 	return nil
 }
 
-// commandLine repeats a run with this seed. What the plugin calls a secret is not in it.
+// commandLine repeats a run of all cases with this seed. What the plugin calls a secret is not in
+// it.
 func (f *suiteFlags) commandLine(shown func(key, value string) string) string {
 	words := []string{shellWord(asTyped(os.Args[0], exec.LookPath)), "conformance"}
 	add := func(flag, value string) {
@@ -202,6 +204,18 @@ func (f *suiteFlags) commandLine(shown func(key, value string) string) string {
 	}
 	add("--seed", strconv.FormatUint(f.seed, 10))
 	return strings.Join(words, " ")
+}
+
+// chosenCases are the flags that choose among the cases, as the end of a command line.
+func (f *suiteFlags) chosenCases() string {
+	var words string
+	if f.profile != "" {
+		words = " --profile " + shellWord(f.profile)
+	}
+	if f.only != "" {
+		words += " --run " + shellWord(f.only)
+	}
+	return words
 }
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)

@@ -28,7 +28,7 @@ func TestTheSuiteOnASoundBackend(t *testing.T) {
 	assert.Regexp(t, `(?m)^session +1 +0 +0 `, r.out)
 	assert.Regexp(t, `(?m)^faults +0 +0 +1 `, r.out)
 	assert.Contains(t, r.out, "contract 1: 5 passed, 0 failed, 2 not run in ")
-	assert.Contains(t, r.out, "seed 7\n")
+	assert.Contains(t, r.out, "seed 7\ncapabilities: history\n")
 	assert.Contains(t, r.out, "not run, as the harness cannot inflict \"stop\" on the store:\n  faults/stop\n")
 	assert.Contains(t, r.out, "cannot write into the store past the backend:\n  damage/unknown-fields\n")
 	assert.Regexp(t, `(?m)^[1-7]/7  passed   session/renew  [0-9.]+ s$`, r.err)
@@ -58,15 +58,17 @@ func TestTheSuiteOnABrokenBackend(t *testing.T) {
 			t.Helper()
 			var got struct {
 				conformance.Report
-				Backend string
-				Seed    uint64
-				Command string
+				Backend      string
+				Capabilities []string
+				Seed         uint64
+				Command      string
 			}
 			require.NoError(t, json.Unmarshal([]byte(text), &got))
 			assert.Equal(t, []int{1, 1, 1}, []int{got.Passed, got.Failed, got.NotRun})
 			assert.Equal(t, "odd", got.Backend)
+			assert.Equal(t, []string{"history"}, got.Capabilities, "they choose what is asserted")
 			assert.EqualValues(t, 11, got.Seed)
-			assert.Contains(t, got.Command, "--seed 11")
+			assert.Contains(t, got.Command, "--seed 11 --run '^(delete/tombstone|get/too-many|faults/stop)$'")
 		},
 		"junit": func(t *testing.T, text string) {
 			t.Helper()
@@ -74,6 +76,7 @@ func TestTheSuiteOnABrokenBackend(t *testing.T) {
 			require.NoError(t, xml.Unmarshal([]byte(text), &got))
 			assert.Equal(t, []int{3, 1, 1}, []int{got.Tests, got.Failures, got.Skipped})
 			require.Len(t, got.Suites, 3)
+			assert.Contains(t, got.Suites[0].Properties, junitProperty{"capabilities", "history"})
 			failed := got.Suites[0].Cases[0]
 			assert.Equal(t, "delete/tombstone", got.Suites[0].Name+"/"+failed.Name)
 			require.NotNil(t, failed.Failure)
@@ -84,6 +87,7 @@ func TestTheSuiteOnABrokenBackend(t *testing.T) {
 		"md": func(t *testing.T, text string) {
 			t.Helper()
 			assert.Contains(t, text, "1 passed, 1 failed, 1 not run")
+			assert.Contains(t, text, "; capabilities: history; ")
 			assert.Contains(t, text, "\n| `delete/tombstone` | core | failed | ")
 			assert.Contains(t, text, "\n| `faults/stop` | faults | not run: ")
 			assert.Contains(t, text, "\n    expected: ")

@@ -120,9 +120,17 @@ type pluginDescription struct {
 
 func describePlugin(path, sum string, d pluginrpc.Description) pluginDescription {
 	out := pluginDescription{
-		Name: d.Name, Version: d.Version, Contract: d.Contract, Path: path, SHA256: sum, Capabilities: []string{}, Options: []pluginOption{},
+		Name: d.Name, Version: d.Version, Contract: d.Contract, Path: path, SHA256: sum, Capabilities: capabilityNames(d.Capabilities), Options: []pluginOption{},
 	}
-	c := d.Capabilities
+	for _, o := range d.Options {
+		out.Options = append(out.Options, pluginOption(o))
+	}
+	return out
+}
+
+// capabilityNames are those that a backend has, as the protocol calls them.
+func capabilityNames(c ports.Capabilities) []string {
+	names := []string{}
 	for _, can := range []struct {
 		name string
 		has  bool
@@ -135,13 +143,10 @@ func describePlugin(path, sum string, d pluginrpc.Description) pluginDescription
 		{"multi_host", c.MultiHost},
 	} {
 		if can.has {
-			out.Capabilities = append(out.Capabilities, can.name)
+			names = append(names, can.name)
 		}
 	}
-	for _, o := range d.Options {
-		out.Options = append(out.Options, pluginOption(o))
-	}
-	return out
+	return names
 }
 
 func (a *app) pluginInfo() *cobra.Command {

@@ -83,6 +83,7 @@ reaches both, and so does the stop of a systemd unit without KillMode=mixed.`,
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().Lookup("ttl").Usage = fmt.Sprintf("%s (default %d)", ttlUsage, int(runTTL.Seconds()))
 	cmd.Flags().StringVar(&drain, "drain-timeout", "5s", "how `long` to stay out of traffic before the command is told to end")
 	return cmd
 }
@@ -126,9 +127,10 @@ func (a *app) runCommand(ctx context.Context, spec core.Spec, drain time.Duratio
 }
 
 // register registers the instance, unless a signal says to end before the host has answered.
-func (r *runner) register(ctx context.Context, c *client.Client, spec core.Spec) (err error) {
+func (r *runner) register(ctx context.Context, c *client.Client, spec core.Spec) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var err error // the goroutine's until registered is closed
 	registered := make(chan struct{})
 	go func() {
 		defer close(registered)

@@ -30,6 +30,8 @@ type specFlags struct {
 	once      bool
 }
 
+const ttlUsage = "`seconds` (or 30s) within which heartbeats must come, 2–86400"
+
 func (f *specFlags) add(cmd *cobra.Command) {
 	f.values, f.numbers, f.check = map[string]*string{}, map[string]*string{}, map[string]*string{}
 	flags := cmd.Flags()
@@ -48,7 +50,7 @@ func (f *specFlags) add(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.endpoints, "endpoint", nil, "a further way to reach it, `name=scheme://host:port`; may be repeated")
 	text(f.values, "health_check_url", "health-url", "the `URL` that is checked (default http://HOST:PORT/health)")
 	text(f.values, "status", "status", "the `status` to begin with (default up)")
-	text(f.numbers, "ttl", "ttl", "`seconds` (or 30s) within which heartbeats must come, 2–86400")
+	text(f.numbers, "ttl", "ttl", ttlUsage+" (default the host's instance_ttl)")
 	text(f.check, "type", "check", "the `kind` of check: http, tcp, grpc, none")
 	text(f.check, "path", "check-path", "the `path` that an HTTP check asks for")
 	text(f.check, "interval", "check-interval", "`time` between two checks")

@@ -27,19 +27,23 @@ import (
 
 // suiteReport is what came of a run, with what it was a run of.
 type suiteReport struct {
-	Backend  string        `json:"backend"`
-	Version  string        `json:"version"`
-	Contract int           `json:"contract"`
-	Prism    string        `json:"prism"`
-	Seed     uint64        `json:"seed"`
-	Command  string        `json:"command"` // repeats the run; with --run '^ID$', one case
-	Started  time.Time     `json:"started"`
-	Duration time.Duration `json:"duration_ns"`
+	Backend  string `json:"backend"`
+	Version  string `json:"version"`
+	Contract int    `json:"contract"`
+	// Capabilities are what the backend claims: they choose what the cases assert.
+	Capabilities []string      `json:"capabilities"`
+	Prism        string        `json:"prism"`
+	Seed         uint64        `json:"seed"`
+	Command      string        `json:"command"` // repeats the run
+	Started      time.Time     `json:"started"`
+	Duration     time.Duration `json:"duration_ns"`
 	conformance.Report
+
+	ofAll string // Command, for all cases
 }
 
 // repeat is the command line that repeats one case.
-func (r *suiteReport) repeat(id string) string { return r.Command + " --run '^" + id + "$'" }
+func (r *suiteReport) repeat(id string) string { return r.ofAll + " --run '^" + id + "$'" }
 
 // subject is the plugin that a suite runs on.
 type subject struct {
@@ -68,12 +72,14 @@ func (a *app) runSuite(cmd *cobra.Command, f *suiteFlags, cases []conformance.Ca
 			return err
 		}
 		defer remove()
-		if err := probeStore(ctx, h); err != nil {
+		info, err := probeStore(ctx, h)
+		if err != nil {
 			return err
 		}
 		r := &suiteReport{
 			Backend: s.info.Name, Version: s.info.Version, Contract: ports.ContractVersion, Prism: programVersion(),
-			Seed: f.seed, Command: s.command, Started: time.Now().UTC().Truncate(time.Second),
+			Capabilities: capabilityNames(info.Capabilities), Seed: f.seed, Command: s.command + f.chosenCases(), ofAll: s.command,
+			Started: time.Now().UTC().Truncate(time.Second),
 		}
 		view := newSuiteView(a.stderr, r, len(cases))
 		began := time.Now()
@@ -156,13 +162,14 @@ func (f *suiteFlags) harness(s *subject) (h conformance.Harness, remove func(), 
 		func() { _ = os.RemoveAll(dir) }, nil // it is under the system's own folder for such files
 }
 
-// probeStore opens the backend once, so that a store that is not there is said once.
-func probeStore(ctx context.Context, h conformance.Harness) error {
+// probeStore opens the backend once, so that a store that is not there is said once, and returns
+// what the backend says of itself with its options.
+func probeStore(ctx context.Context, h conformance.Harness) (ports.Info, error) {
 	b, err := h.Open(ctx, "conformance-"+strings.ToLower(rand.Text()[:12]))
 	if err != nil {
-		return wrongConfiguration(err)
+		return ports.Info{}, wrongConfiguration(err)
 	}
-	return b.Close()
+	return b.Info(), b.Close()
 }
 
 // verdict is the error of a run whose backend did not show that it keeps the contract.

@@ -71,6 +71,7 @@ func writeJUnit(w io.Writer, r *suiteReport) error {
 				{"backend", r.Backend},
 				{"version", r.Version},
 				{"contract", strconv.Itoa(r.Contract)},
+				{"capabilities", strings.Join(r.Capabilities, ", ")},
 				{"seed", strconv.FormatUint(r.Seed, 10)},
 				{"command", r.Command},
 			},
@@ -108,8 +109,8 @@ func (r *suiteReport) junitCase(res conformance.Result) junitCase {
 // writeMarkdown writes a table for each group, and below it what failed.
 func writeMarkdown(w io.Writer, r *suiteReport) error {
 	var out strings.Builder
-	fmt.Fprintf(&out, "# Conformance of the backend %s %s\n\n%d passed, %d failed, %d not run, by prism %s (contract %d) on %s in %s; %s.\n\n    %s\n",
-		inCell(r.Backend), inCell(r.Version), r.Passed, r.Failed, r.NotRun, r.Prism, r.Contract, r.Started.Format(time.RFC3339), seconds(r.Duration), r.Random, printable(r.Command))
+	fmt.Fprintf(&out, "# Conformance of the backend %s %s\n\n%d passed, %d failed, %d not run, by prism %s (contract %d) on %s in %s; %s; %s.\n\n    %s\n",
+		inCell(r.Backend), inCell(r.Version), r.Passed, r.Failed, r.NotRun, r.Prism, r.Contract, r.Started.Format(time.RFC3339), seconds(r.Duration), r.claims(), r.Random, printable(r.Command))
 	for _, group := range r.groups() {
 		fmt.Fprintf(&out, "\n## %s\n\n| case | profile | result | requirement |\n|---|---|---|---|\n", group.name)
 		for _, res := range group.results {

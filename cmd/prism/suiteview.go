@@ -86,6 +86,11 @@ func (r *suiteReport) summary() string {
 		r.Backend, r.Version, r.Contract, r.Passed, r.Failed, r.NotRun, seconds(r.Duration), r.Seed)
 }
 
+// claims says what the backend was asked for besides what all are.
+func (r *suiteReport) claims() string {
+	return "capabilities: " + orDash(strings.Join(r.Capabilities, ", "))
+}
+
 // table shows groups, then each failure, then what was not run and why.
 func (r *suiteReport) table(g *grid) {
 	g.row("GROUP", "PASSED", "FAILED", "NOT RUN", "TIME OF ITS CASES")
@@ -94,7 +99,7 @@ func (r *suiteReport) table(g *grid) {
 			strconv.Itoa(group.count[conformance.NotRun]), seconds(group.took))
 	}
 	var out strings.Builder
-	fmt.Fprintf(&out, "\n%s\n", printable(r.summary()))
+	fmt.Fprintf(&out, "\n%s\n%s\n", printable(r.summary()), r.claims())
 	for _, res := range r.Results {
 		if res.Outcome == conformance.Failed {
 			fmt.Fprintf(&out, "\nFAILED %s: %s\n", res.ID, res.Requirement)

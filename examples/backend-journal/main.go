@@ -5,7 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 
@@ -37,7 +37,7 @@ func open(ctx context.Context, options json.RawMessage) (ports.Backend, error) {
 	}
 	file, err := os.OpenFile(o.File, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		return nil, errors.Join(ports.ErrInvalid, err)
+		return nil, fmt.Errorf("backend_config.file: %w: %w", err, ports.ErrInvalid)
 	}
 	inner, err := memory.Open(ctx, memory.Options{Namespace: o.Namespace})
 	return journal{inner, slog.New(slog.NewJSONHandler(file, nil))}, err

@@ -23,8 +23,8 @@ again), ` + "`lease_superseded`" + ` (409: a newer registration owns the instanc
 somebody removed the instance; stop). Reads come from the host's view and go on while the store is away,
 with ` + "`stale`" + ` and ` + "`age_ms`" + `.
 
-Over loopback the Host header must name localhost or a loopback address, as a protection from DNS rebinding, and
-browsers' requests from other origins change nothing. Bodies are at most 1 MiB.`
+Over loopback the Host header must name localhost, a loopback address or server.advertise, as a protection from DNS
+rebinding, and browsers' requests from other origins change nothing. Bodies are at most 1 MiB.`
 
 // The groups of operations.
 const (
