@@ -209,6 +209,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 		{"a record that becomes corrupt ends the stream", newDocuments(brittle), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a corrupt record is left out in silence", newDocuments(silent), []string{"damage/corrupt-record", "damage/newer-format"}},
 		{"a corrupt record takes others from an answer", newDocuments(blind), []string{"damage/corrupt-record", "damage/newer-format"}},
+		{"a newer format outlives its session", newDocuments(sticking), []string{"damage/newer-format"}},
 		{"a newer format is overwritten", newDocuments(overwriting), []string{"damage/newer-format"}},
 		{"a rewrite loses unknown fields", newDocuments(rewriter), []string{"damage/unknown-fields"}},
 	} {

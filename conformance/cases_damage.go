@@ -26,7 +26,7 @@ var damageCases = []scenario{
 	},
 	{
 		id:          "damage/newer-format",
-		requirement: "A record of a format that is newer than the backend reads is left out and reported, like one that cannot be read; writes of its key are ErrUnsupported and leave it as it is.",
+		requirement: "A record of a format that is newer than the backend reads is left out and reported, like one that cannot be read; writes of its key are ErrUnsupported and leave it as it is. It goes with its session.",
 		writes:      true,
 		run: func(s *scene) {
 			const field = "of_the_newer_format"
@@ -38,7 +38,7 @@ var damageCases = []scenario{
 				}
 				return err
 			}
-			s.unreadable(damage, func(bad *ports.Record) {
+			bad := s.unreadable(damage, func(bad *ports.Record) {
 				above := *bad
 				above.Generation = bad.Generation.Next()
 				for _, m := range []ports.Mutation{
@@ -50,6 +50,14 @@ var damageCases = []scenario{
 					s.must(err == nil && sameJSON(came, value), fmt.Sprintf("the field %s after %s", value, describe(m)), string(came), err)
 				}
 			}, `{"v":999}`, `{"v":999,"host":"h","port":1}`)
+			if bad == nil {
+				return
+			}
+			left := s.list(s.second(), bad.Key.Service)
+			s.must(!left.skipped(bad.Key), "nothing at "+bad.Key.String()+" after its session was closed", left.events)
+			later := *bad
+			later.Generation, later.Session = bad.Generation.Next(), s.session(s.second(), longTTL).ID
+			s.create(s.second(), later)
 		},
 	},
 	{
@@ -86,18 +94,19 @@ var damageCases = []scenario{
 }
 
 // unreadable damages one record of three, and asks that it alone is left out, and said to be. What
-// else a caller asks comes in between. Where the store has no documents, bodies stand in for it.
-func (s *scene) unreadable(damage func(v Vandal, k core.Key) error, ask func(bad *ports.Record), bodies ...string) {
+// else a caller asks comes in between, and in the end their session is closed. Where the store has no
+// documents, bodies stand in for it, and nil is returned.
+func (s *scene) unreadable(damage func(v Vandal, k core.Key) error, ask func(bad *ports.Record), bodies ...string) (bad *ports.Record) {
 	s.Helper()
 	sess := s.session(s.host, longTTL)
-	bad := s.create(s.host, record(key("svc", "bad"), sess.ID))
+	bad = s.create(s.host, record(key("svc", "bad"), sess.ID))
 	good := s.create(s.host, record(key("svc", "good"), sess.ID))
 	other := s.create(s.host, record(key("other", "good"), sess.ID))
 	running := s.follow(s.second())
 	err := damage(s.vandal(), bad.Key)
 	if s.keepsNoDocuments(err) {
 		s.opaque(bodies...)
-		return
+		return nil
 	}
 	s.must(err == nil, "the harness damages a record", err)
 	st := s.follow(s.second())
@@ -131,6 +140,7 @@ func (s *scene) unreadable(damage func(v Vandal, k core.Key) error, ask func(bad
 	for _, k := range []core.Key{good.Key, other.Key, again.Key} {
 		s.gone(s.second(), k)
 	}
+	return bad
 }
 
 // vandal is the harness's means; Case.Missing has seen that they are there.

@@ -23,6 +23,7 @@ const (
 	silent      slip = "silent"      // a corrupt record is left out without a word
 	blind       slip = "blind"       // a corrupt record is an error of all that are read with it
 	rewriter    slip = "rewriter"    // a rewrite loses the fields that it does not know
+	sticking    slip = "clinging"    // what is of a newer format outlives its session
 	overwriting slip = "overwriting" // what cannot be read is in nobody's way, whatever its format
 )
 
@@ -116,7 +117,14 @@ func (b *documented) touch(ctx context.Context, k core.Key) error {
 func (b *documented) Apply(ctx context.Context, muts []ports.Mutation) ([]ports.MutationResult, error) {
 	results := make([]ports.MutationResult, len(muts))
 	for i, m := range muts {
+		found, err := b.Backend.Get(ctx, []core.Key{m.Key()})
+		if err != nil {
+			return nil, err
+		}
 		b.mu.Lock()
+		if found[0].Record == nil && b.slip != sticking {
+			delete(b.newer, m.Key())
+		}
 		refused := b.newer[m.Key()] && b.slip != overwriting
 		if b.slip == rewriter || b.newer[m.Key()] && b.slip == overwriting {
 			delete(b.fields, m.Key())

@@ -191,6 +191,21 @@ func DecodeFor(key core.Key, data []byte) (Document, error) {
 	return d, nil
 }
 
+// Whose tells whose record a document is that cannot be read, as far as it still says so, as one of a
+// newer format will: it goes with its session like any other, or nobody would ever remove it.
+func Whose(data []byte) (gen core.Generation, session ports.SessionID, ok bool) {
+	var said struct {
+		Generation string          `json:"generation"`
+		Session    ports.SessionID `json:"session"`
+		Cause      *core.Cause     `json:"cause"` // of a tombstone
+	}
+	if json.Unmarshal(data, &said) != nil || said.Session == "" || said.Cause != nil {
+		return gen, "", false
+	}
+	gen, err := core.ParseGeneration(said.Generation)
+	return gen, said.Session, err == nil && !gen.IsZero()
+}
+
 // FormatError is Decode's error for a document of another format than it reads. Such a
 // document is somebody's who knows better: it is never overwritten.
 type FormatError struct{ Format int }

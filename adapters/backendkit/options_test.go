@@ -52,7 +52,6 @@ func TestEndpoints(t *testing.T) {
 		"nats://s3cret@a":        `the scheme is "nats"`, // a token
 		"http://u:s3cret@a:port": "it is not a URL",
 		"http://:2379":           "it names no host",
-		"nats://s3cret@a":        `the scheme is "nats"`,
 		"redis://a?p=s3cret":     `"redis://a"`,
 		"http://u:s3cret@%zz":    "it is not a URL",
 	} {

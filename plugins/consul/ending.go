@@ -330,8 +330,7 @@ func unreadable(l backendkit.Loaded) bool {
 	return l.Version != 0 && l.Record == nil && l.Tombstone == nil
 }
 
-// guess makes records of what this version cannot read, as far as it still says whose it is, as one of a
-// newer format will: it goes with its session like the others, or nobody would ever remove it.
+// guess makes records of what this version cannot read, as far as it still says whose it is.
 func (b *Backend) guess(ctx context.Context, wanted []backendkit.Wanted, loaded []backendkit.Loaded) error {
 	var keys []string
 	var of []int // where in loaded
@@ -348,15 +347,11 @@ func (b *Backend) guess(ctx context.Context, wanted []backendkit.Wanted, loaded 
 	for n, pair := range pairs {
 		k, l := wanted[of[n]].Key, &loaded[of[n]]
 		*l = load(k, pair, e)
-		var said struct {
-			Generation string          `json:"generation"`
-			Session    ports.SessionID `json:"session"`
-		}
-		if !unreadable(*l) || json.Unmarshal(pair.Value, &said) != nil || said.Session == "" {
+		if !unreadable(*l) {
 			continue
 		}
-		if gen, err := core.ParseGeneration(said.Generation); err == nil && !gen.IsZero() {
-			l.Record = &ports.Record{Key: k, Generation: gen, Session: said.Session, Revision: e.at(pair.ModifyIndex)}
+		if gen, session, ok := backendkit.Whose(pair.Value); ok {
+			l.Record = &ports.Record{Key: k, Generation: gen, Session: session, Revision: e.at(pair.ModifyIndex)}
 		}
 	}
 	return nil

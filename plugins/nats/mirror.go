@@ -21,6 +21,24 @@ type entry struct {
 	key    core.Key
 	doc    backendkit.Document
 	flaw   error // why the document cannot be read
+
+	// Whose record it is, where it is one: of one that cannot be read, as far as it says so.
+	gen     core.Generation
+	session ports.SessionID
+}
+
+// newEntry reads the message of a key.
+func newEntry(key core.Key, m *message) *entry {
+	e := &entry{seq: m.seq, stored: m.stored, key: key}
+	if m.marker() {
+		return e
+	}
+	if e.doc, e.flaw = backendkit.DecodeFor(key, m.data); e.flaw != nil {
+		e.gen, e.session, _ = backendkit.Whose(m.data)
+	} else if e.doc.Record != nil {
+		e.gen, e.session = e.doc.Record.Generation, e.doc.Record.Session
+	}
+	return e
 }
 
 // undoneBy reports whether a message of the same key was written before the entry, or in its place. If it is what
@@ -193,10 +211,10 @@ func (m *mirror) insert(e *entry) {
 	if len(m.log) > 2*len(m.live)+1024 {
 		m.log = slices.DeleteFunc(m.log, func(e *entry) bool { return m.live[e.key] != e })
 	}
-	if e.doc.Record == nil {
+	id := e.session
+	if id == "" {
 		return
 	}
-	id := e.doc.Record.Session
 	if m.under[id] == nil {
 		m.under[id] = make(map[core.Key]*entry)
 	}
@@ -211,10 +229,10 @@ func bySequence(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) }
 // remove takes an entry out. The lock is held.
 func (m *mirror) remove(e *entry) {
 	delete(m.live, e.key)
-	if e.doc.Record == nil {
+	id := e.session
+	if id == "" {
 		return
 	}
-	id := e.doc.Record.Session
 	if delete(m.under[id], e.key); len(m.under[id]) == 0 {
 		delete(m.under, id)
 		delete(m.sweeps, id)

@@ -63,8 +63,8 @@ func FuzzSubjects(f *testing.F) {
 
 func recordAt(seq uint64, id string, under ports.SessionID) *entry {
 	key := core.Key{Service: "api", ID: id}
-	e := &entry{seq: seq, key: key}
-	e.doc.Record = &ports.Record{Key: key, Generation: core.Generation{N: seq, Random: "r"}, Session: under, Revision: core.Revision{Epoch: "e", N: seq}}
+	e := &entry{seq: seq, key: key, gen: core.Generation{N: seq, Random: "r"}, session: under}
+	e.doc.Record = &ports.Record{Key: key, Generation: e.gen, Session: under, Revision: core.Revision{Epoch: "e", N: seq}}
 	return e
 }
 

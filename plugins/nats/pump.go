@@ -16,7 +16,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/marketprism/prism/adapters/backendkit"
 	"github.com/marketprism/prism/ports"
 )
 
@@ -288,11 +287,8 @@ func (b *Backend) takeMessage(now *life, subject string, m *message) error {
 		b.mirror.moveTo(now, m.seq)
 		return nil
 	}
-	e := &entry{seq: m.seq, stored: m.stored, key: key}
-	if !m.marker() {
-		e.doc, e.flaw = backendkit.DecodeFor(key, m.data)
-		now.stamp(e.doc, m.seq)
-	}
+	e := newEntry(key, m)
+	now.stamp(e.doc, m.seq)
 	b.mirror.takeRecord(e, m.marker())
 	return nil
 }

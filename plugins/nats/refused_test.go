@@ -48,7 +48,6 @@ func TestOptionsThatAreWrong(t *testing.T) {
 		"a token in the URL":       {prismnats.Options{URL: "nats://secret@127.0.0.1:4222"}, []string{"backend_config.url", `"nats://127.0.0.1:4222"`, "backend_config.token"}},
 		"a query in the URL":       {prismnats.Options{URL: "nats://127.0.0.1:4222?token=secret"}, []string{"backend_config.url", "a path or a query"}},
 		"a user in the URL":        {prismnats.Options{URL: "nats://me:secret@127.0.0.1:4222"}, []string{"backend_config.url", "backend_config.user"}},
-		"a token in the URL":       {prismnats.Options{URL: "nats://secret@127.0.0.1:4222"}, []string{"backend_config.url", "nats://127.0.0.1:4222", "backend_config.token"}},
 		"both schemes":             {prismnats.Options{URL: "nats://127.0.0.1:1,tls://127.0.0.1:2"}, []string{"backend_config.url", "all servers are nats:// or all are tls://"}},
 		"a user without password":  {prismnats.Options{User: "me"}, []string{"backend_config.user", "password"}},
 		"a password without user":  {prismnats.Options{Password: "secret"}, []string{"backend_config.user", "password"}},

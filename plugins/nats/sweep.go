@@ -120,7 +120,7 @@ func (b *Backend) bury(ctx context.Context, records []*entry, cause core.Cause) 
 
 func (b *Backend) buryOne(ctx context.Context, e *entry, cause core.Cause) error {
 	data, err := backendkit.Encode(backendkit.Document{Found: ports.Found{Tombstone: &ports.Tombstone{
-		Key: e.key, Generation: e.doc.Record.Generation, Session: e.doc.Record.Session, Cause: cause,
+		Key: e.key, Generation: e.gen, Session: e.session, Cause: cause,
 	}}})
 	if err != nil {
 		return err
