@@ -191,7 +191,7 @@ func TestReportsStayWellFormed(t *testing.T) {
 	assert.Contains(t, out.String(), "| `a/b` |  | failed | One \\| &lt;two> & 'three'. |\n")
 	assert.NotContains(t, out.String(), "\x1b")
 	assert.Contains(t, out.String(), "| `a/d` |  | passed: 2 random sequences of 9 operations in all | By chance. |\n")
-	assert.Contains(t, out.String(), "in 0.00 s; 2 random sequences of 9 operations in all.\n")
+	assert.Contains(t, out.String(), "in 0.00 s; capabilities: -; 2 random sequences of 9 operations in all.\n")
 }
 
 func TestShellWordsAreQuoted(t *testing.T) {
