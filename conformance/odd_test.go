@@ -128,6 +128,9 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"a closed watch is at its end", closedAtEnd, []string{"watch/close"}},
 		{"a cancelled watch goes on", revived, []string{"watch/cancel"}},
 		{"one watch that closes takes another along", entangled, []string{"watch/many"}},
+		{"listens after it has read what there is", listeningLate(false), []string{"watch/many"}},
+		{"listens after it has caught up", listeningLate(true), []string{"watch/many"}},
+		{"counts on through its pages", countingPages, []string{"load/large-snapshot"}},
 		{"resuming begins one change early", overlapping, []string{"resume/nothing-new"}},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {
