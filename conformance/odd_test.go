@@ -120,6 +120,8 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"one write at a time", oneWriter, []string{"load/every-method-at-once"}},
 		{"renewals come back in another order", reversed, []string{"session/renew", "session/renew-many"}},
 		{"renewals are not written", cachedRenewals, []string{"expiry/renewed-lives", "expiry/not-early-after-renewal"}},
+		{"renewals of a long call are cut", cutRenewals, []string{"expiry/not-early-after-renewal"}},
+		{"a session that is closing counts as closed", closedAtOnce, []string{"session/close-large"}},
 		{"any session is renewed", immortal, []string{"life/close-leaves-the-store", "session/renew"}},
 		{"any session is opened", unchecked, []string{"session/open-invalid"}},
 		{"a session is opened once", exclusive, []string{"session/reopen", "session/reopen-at-once"}},
