@@ -313,6 +313,17 @@ func TestNoneIsLeftOut(t *testing.T) {
 	}
 }
 
+// One host may notice later than another that the store is back.
+func TestAHostThatIsTardyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	harness := newFragile(tardy)
+	harness.open = newShared(t, nothing, true).Open
+	report := conformance.Run(t.Context(), only(t, "outage/two-ttls-cut", "outage/remembers-stop"), harness, nil)
+	for _, r := range report.Results {
+		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s", r.ID, strings.Join(r.Failures, "\n"))
+	}
+}
+
 func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
