@@ -33,11 +33,11 @@ func ownerGone(s *scene) {
 
 // unattended lets a session run out while no process is there.
 func unattended(s *scene) {
-	second := s.second()
+	s.second()
 	f := s.fleeting(key("svc", "a"))
 	s.leave(s.host)
-	if second != s.host {
-		s.leave(second)
+	if s.other != nil {
+		s.leave(s.other)
 	}
 	s.other = nil
 	claimed := s.info.Capabilities.ExpiryUnattended

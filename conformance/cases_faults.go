@@ -121,6 +121,7 @@ type attended struct {
 	ports.Watcher
 
 	came chan arrival
+	at   time.Time // when that came which Next gave last
 	mu   sync.Mutex
 	all  []arrival // guarded by mu
 }
@@ -163,6 +164,7 @@ func (s *scene) attend(st *stream) *attended {
 func (a *attended) Next(ctx context.Context) (ports.WatchEvent, error) {
 	select {
 	case came := <-a.came:
+		a.at = came.at
 		return came.ev, came.err
 	case <-ctx.Done():
 		return ports.WatchEvent{}, ctx.Err()
