@@ -26,7 +26,16 @@ var loadCases = []scenario{
 				rec.Body = []byte(fmt.Sprintf(`{"v":1,"i":%d,"pad":%q}`, i, strings.Repeat("p", 300)))
 				puts = append(puts, put(rec))
 			}
+			var large []core.Key
+			for i := range 64 { // more in all than one message of many a store, or client, holds
+				rec := record(key("large", fmt.Sprintf("id-%d", i)), sess.ID)
+				rec.Body = []byte(fmt.Sprintf("%q", strings.Repeat("p", ports.MaxBodyBytes-2)))
+				puts, large = append(puts, put(rec)), append(large, rec.Key)
+			}
 			recs := s.doneAll(s.host, puts)
+			for i, found := range s.get(s.second(), large...) {
+				s.mustEqual(found.Record, recs[services*each+i], "Get of many large bodies")
+			}
 			var list, watch *stream
 			busy := s.amidWrites(func() { list, watch = s.list(s.second()), s.follow(s.second()) })
 			for what, st := range map[string]*stream{"a list": list, "a watch": watch} {

@@ -130,6 +130,7 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"a closed watch is at its end", closedAtEnd, []string{"watch/close"}},
 		{"a cancelled watch goes on", revived, []string{"watch/cancel"}},
 		{"one watch that closes takes another along", entangled, []string{"watch/many"}},
+		{"an answer has one message", oneMessage, []string{"load/large-snapshot"}},
 		{"listens after it has read what there is", listeningLate(false), []string{"watch/many"}},
 		{"listens after it has caught up", listeningLate(true), []string{"watch/many"}},
 		{"counts on through its pages", countingPages, []string{"load/large-snapshot"}},

@@ -185,6 +185,23 @@ func answeringOnce() odd {
 	}}
 }
 
+// oneMessage answers in a message of gRPC's usual limit.
+func oneMessage() odd {
+	return odd{get: func(ctx context.Context, inner ports.Backend, keys []core.Key) ([]ports.Found, error) {
+		found, err := inner.Get(ctx, keys)
+		size := 0
+		for _, f := range found {
+			if f.Record != nil {
+				size += len(f.Record.Body)
+			}
+		}
+		if size > 4<<20 {
+			return nil, fmt.Errorf("the message is larger than max (%d vs. %d): %w", size, 4<<20, ports.ErrUnavailable)
+		}
+		return found, err
+	}}
+}
+
 func listBehind() odd {
 	var mu sync.Mutex
 	var last core.Key
