@@ -192,6 +192,7 @@ func TestBrokenBackendsAreCaught(t *testing.T) {
 			return []ports.WatchEvent{ev}
 		})), []string{"random/model", "delete/tombstone"}},
 		{"sessions live on when their process is gone", newShared(t, orphans, false), []string{"expiry/owner-gone", "expiry/unattended"}},
+		{"nobody takes the place of who ends sessions", newShared(t, headless, false), []string{"expiry/owner-gone"}},
 		{"nobody waits for an expiry while nobody is there", newShared(t, untouched, true), []string{"expiry/unattended"}},
 		{"a session is gone before its time, its records are not", broken(func(b ports.Backend) ports.Backend {
 			return &impatient{Backend: b, renewals: true, ends: make(map[ports.SessionID]time.Time)}

@@ -26,7 +26,7 @@ var expiryCases = []scenario{
 		id:          "expiry/not-early-after-renewal",
 		requirement: "RenewSessions starts the whole TTL anew.",
 		run: func(s *scene) {
-			s.wholeTTLAfter(s.renew)
+			s.wholeTTLAfter(s.renewLast)
 		},
 	},
 	{

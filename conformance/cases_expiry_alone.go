@@ -12,8 +12,8 @@ import (
 	"github.com/marketprism/prism/ports"
 )
 
-// ownerGone ends the process that opened a session; where the store has no other, the next one
-// to open it looks.
+// ownerGone ends the process that opened a session, which is the first that opened the store: others
+// may have left the ends of sessions to it. Where the store has no other, the next one to open it looks.
 func ownerGone(s *scene) {
 	if !s.info.Capabilities.MultiHost {
 		f := s.fleeting(key("svc", "a"))
@@ -23,9 +23,9 @@ func ownerGone(s *scene) {
 		return
 	}
 	st := s.follow(s.second())
-	owner := s.open(s.namespace)
-	f := s.fleetingOf(owner, key("svc", "a"))
-	s.leave(owner)
+	f := s.fleeting(key("svc", "a"))
+	s.leave(s.host)
+	s.host = s.second()
 	s.notBefore(st, f.records[0], f.renewed, f.ttl)
 	s.ended(st.deleted[f.records[0].Key], f.records[0], core.CauseExpired)
 	s.lapsedUnseen(f)
@@ -33,11 +33,11 @@ func ownerGone(s *scene) {
 
 // unattended lets a session run out while no process is there.
 func unattended(s *scene) {
-	second := s.second()
+	s.second()
 	f := s.fleeting(key("svc", "a"))
 	s.leave(s.host)
-	if second != s.host {
-		s.leave(second)
+	if s.other != nil {
+		s.leave(s.other)
 	}
 	s.other = nil
 	claimed := s.info.Capabilities.ExpiryUnattended

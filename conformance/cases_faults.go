@@ -121,6 +121,7 @@ type attended struct {
 	ports.Watcher
 
 	came chan arrival
+	at   time.Time // when that came which Next gave last
 	mu   sync.Mutex
 	all  []arrival // guarded by mu
 }
@@ -163,6 +164,7 @@ func (s *scene) attend(st *stream) *attended {
 func (a *attended) Next(ctx context.Context) (ports.WatchEvent, error) {
 	select {
 	case came := <-a.came:
+		a.at = came.at
 		return came.ev, came.err
 	case <-ctx.Done():
 		return ports.WatchEvent{}, ctx.Err()
@@ -228,29 +230,33 @@ func (s *scene) mend() {
 	s.recovers()
 }
 
-// recovers waits until the backend serves.
+// recovers waits until the backend serves, at every host.
 func (s *scene) recovers() {
 	s.Helper()
-	for deadline := time.Now().Add(mendLimit); ; s.pause(50 * time.Millisecond) {
-		err := s.serves()
-		if err == nil {
-			return
+	hosts := []ports.Backend{s.host}
+	if s.other != nil {
+		hosts = append(hosts, s.other)
+	}
+	deadline := time.Now().Add(mendLimit)
+	for _, b := range hosts {
+		for err := s.serves(b); err != nil; err = s.serves(b) {
+			s.must(time.Now().Before(deadline), fmt.Sprintf("the backend serves again within %s", mendLimit), err)
+			s.pause(50 * time.Millisecond)
 		}
-		s.must(time.Now().Before(deadline), fmt.Sprintf("the backend serves again within %s", mendLimit), err)
 	}
 }
 
 // serves asks the backend for what needs the store.
-func (s *scene) serves() error {
+func (s *scene) serves(b ports.Backend) error {
 	ctx, cancel := context.WithTimeout(s.ctx, 2*time.Second)
 	defer cancel()
-	if err := s.host.Health(ctx); err != nil {
+	if err := b.Health(ctx); err != nil {
 		return err
 	}
-	if _, err := s.host.Get(ctx, []core.Key{key("any", "any")}); err != nil {
+	if _, err := b.Get(ctx, []core.Key{key("any", "any")}); err != nil {
 		return err
 	}
-	_, err := s.host.RenewSessions(ctx, []ports.SessionID{newSessionID()})
+	_, err := b.RenewSessions(ctx, []ports.SessionID{newSessionID()})
 	return err
 }
 

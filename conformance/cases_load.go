@@ -26,13 +26,29 @@ var loadCases = []scenario{
 				rec.Body = []byte(fmt.Sprintf(`{"v":1,"i":%d,"pad":%q}`, i, strings.Repeat("p", 300)))
 				puts = append(puts, put(rec))
 			}
+			var large []core.Key
+			for i := range 64 { // more in all than one message of many a store, or client, holds
+				rec := record(key("large", fmt.Sprintf("id-%d", i)), sess.ID)
+				rec.Body = []byte(fmt.Sprintf("%q", strings.Repeat("p", ports.MaxBodyBytes-2)))
+				puts, large = append(puts, put(rec)), append(large, rec.Key)
+			}
 			recs := s.doneAll(s.host, puts)
-			for what, st := range map[string]*stream{"a list": s.list(s.second()), "a watch": s.follow(s.second())} {
-				s.must(len(st.records) == len(recs), fmt.Sprintf("%d records in %s", len(recs), what), len(st.records))
+			for i, found := range s.get(s.second(), large...) {
+				s.mustEqual(found.Record, recs[services*each+i], "Get of many large bodies")
+			}
+			var list, watch *stream
+			busy := s.amidWrites(func() { list, watch = s.list(s.second()), s.follow(s.second()) })
+			for what, st := range map[string]*stream{"a list": list, "a watch": watch} {
 				for _, rec := range recs {
 					s.mustEqual(st.records[rec.Key], rec, what)
+					delete(st.records, rec.Key)
+				}
+				for k := range st.records {
+					s.must(k.Service == "busy", fmt.Sprintf("no more than the %d records in %s, and what comes and goes", len(recs), what), k)
 				}
 			}
+			watch.fence(s.host)
+			watch.agrees(s.host, busy...)
 			one := s.list(s.second(), "svc-3")
 			s.must(len(one.records) == each, fmt.Sprintf("%d records of one service", each), len(one.records))
 		},

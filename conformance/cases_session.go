@@ -4,6 +4,7 @@ package conformance
 // in cases_expiry.go.
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -207,6 +208,12 @@ var sessionCases = []scenario{
 			recs := s.doneAll(s.host, largeSession(sess.ID))
 			st := s.follow(s.second())
 			began := time.Now()
+			for _, patience := range []time.Duration{time.Millisecond, 4 * time.Millisecond, 16 * time.Millisecond} { // given up half-way
+				call, cancel := context.WithTimeout(s.ctx, patience)
+				err := s.host.CloseSession(call, sess.ID)
+				cancel()
+				s.must(err == nil || isEnd(err, context.DeadlineExceeded), "the session closes, or the call gives the context's error", err)
+			}
 			err := s.host.CloseSession(s.ctx, sess.ID)
 			s.must(err == nil, "the session closes", err)
 			s.Logf("%d records closed in %s", len(recs), time.Since(began).Round(time.Millisecond))

@@ -208,6 +208,25 @@ var watchCases = []scenario{
 				st.through(last)
 				st.agrees(s.host, keys...)
 			}
+
+			// Those that begin while changes come, anew or from a cursor, give every change as well.
+			before := s.follow(s.second())
+			var anew, resumed []*stream
+			keys = append(keys, s.amidWrites(func() {
+				for i := range 20 {
+					anew = append(anew, s.follow(hosts[i%2]))
+					st := s.watch(hosts[i/2%2], ports.WatchRequest{Cursor: before.cursor, Follow: true})
+					st.synced()
+					resumed = append(resumed, st)
+				}
+			})...)
+			last = s.create(s.host, record(key("svc", "last"), sess.ID)).Revision
+			for i, st := range anew {
+				st.through(last)
+				st.agrees(s.host, keys...)
+				resumed[i].through(last)
+				s.resumed(resumed[i], before, keys)
+			}
 		},
 	},
 	{

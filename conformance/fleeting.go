@@ -88,6 +88,20 @@ func (s *scene) renew(b ports.Backend, id ports.SessionID) (gone bool) {
 	return res[0].Gone
 }
 
+// renewLast renews a session as the last of so many as a call takes.
+func (s *scene) renewLast(b ports.Backend, id ports.SessionID) (gone bool) {
+	s.Helper()
+	ids := make([]ports.SessionID, ports.MaxBatch)
+	for i := range ids {
+		ids[i] = newSessionID()
+	}
+	last := len(ids) - 1
+	ids[last] = id
+	res, err := b.RenewSessions(s.ctx, ids)
+	s.must(err == nil && len(res) == len(ids), "the sessions are renewed", len(res), err)
+	return res[last].Gone
+}
+
 func (s *scene) mustRenew(b ports.Backend, id ports.SessionID) {
 	s.Helper()
 	s.must(!s.renew(b, id), "the session is open", "gone")

@@ -32,23 +32,29 @@ const (
 	hasting   manner = "hasting"   // short sessions do not live through a change of the leader
 	clinging  manner = "clinging"  // short sessions do not end after a change of the leader
 	restoring manner = "restoring" // what was lost while the store was stopped is written again
+	tardy     manner = "tardy"     // all hosts but the first notice late that the store is back
 )
 
-// electionTime is how long the store has no leader after it lost one.
-const electionTime = 300 * time.Millisecond
+const (
+	// electionTime is how long the store has no leader after it lost one.
+	electionTime = 300 * time.Millisecond
+	// tardyBy is how late a tardy host is.
+	tardyBy = time.Second
+)
 
 // fragile is a Harness with Faults.
 type fragile struct {
 	manner manner
+	open   openFunc // the store
 
 	mu    sync.Mutex
 	hosts []*fragileBackend // guarded by mu
 }
 
-func newFragile(m manner) *fragile { return &fragile{manner: m} }
+func newFragile(m manner) *fragile { return &fragile{manner: m, open: openMemory} }
 
 func (f *fragile) Open(ctx context.Context, namespace string) (ports.Backend, error) {
-	inner, err := openMemory(ctx, namespace)
+	inner, err := f.open(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -76,8 +82,18 @@ func (f *fragile) Inflict(ctx context.Context, fault conformance.Fault) error {
 func (f *fragile) Mend(context.Context) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, b := range f.hosts {
-		b.mend()
+	for i, b := range f.hosts {
+		if i == 0 || f.manner != tardy {
+			b.mend()
+			continue
+		}
+		b.working.Go(func() {
+			select {
+			case <-time.After(tardyBy):
+				b.mend()
+			case <-b.over:
+			}
+		})
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ const (
 	nothing   keeping = "nothing"
 	orphans   keeping = "orphans"   // those whose host was closed: their timer went with it
 	untouched keeping = "untouched" // all, while no host is there
+	headless  keeping = "headless"  // all, while the host is gone that was to end them
 )
 
 // shared is a Harness of stores in memory, each of which any number of hosts share.
@@ -66,8 +67,11 @@ func (h *shared) Open(ctx context.Context, namespace string) (ports.Backend, err
 	}
 	store.mu.Lock()
 	defer store.mu.Unlock()
-	store.handles++
-	return &sharedHandle{sharedStore: store}, nil
+	handle := &sharedHandle{sharedStore: store}
+	if store.handles++; store.handles == 1 {
+		store.first = handle
+	}
+	return handle, nil
 }
 
 type sharedStore struct {
@@ -79,6 +83,7 @@ type sharedStore struct {
 
 	mu      sync.Mutex
 	handles int                               // guarded by mu; those that are open
+	first   *sharedHandle                     // guarded by mu; that found no other open
 	openers map[ports.SessionID]*sharedHandle // guarded by mu
 }
 
@@ -95,7 +100,7 @@ func (s *sharedStore) keep() {
 		s.mu.Lock()
 		var ids []ports.SessionID
 		for id, opener := range s.openers {
-			if s.harness.keeping == orphans && opener.closed || s.harness.keeping == untouched && s.handles == 0 {
+			if s.harness.keeping == orphans && opener.closed || s.harness.keeping == untouched && s.handles == 0 || s.harness.keeping == headless && s.first.closed {
 				ids = append(ids, id)
 			}
 		}

@@ -120,6 +120,8 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"one write at a time", oneWriter, []string{"load/every-method-at-once"}},
 		{"renewals come back in another order", reversed, []string{"session/renew", "session/renew-many"}},
 		{"renewals are not written", cachedRenewals, []string{"expiry/renewed-lives", "expiry/not-early-after-renewal"}},
+		{"renewals of a long call are cut", cutRenewals, []string{"expiry/not-early-after-renewal"}},
+		{"a session that is closing counts as closed", closedAtOnce, []string{"session/close-large"}},
 		{"any session is renewed", immortal, []string{"life/close-leaves-the-store", "session/renew"}},
 		{"any session is opened", unchecked, []string{"session/open-invalid"}},
 		{"a session is opened once", exclusive, []string{"session/reopen", "session/reopen-at-once"}},
@@ -128,6 +130,10 @@ func TestOddBackendsAreCaught(t *testing.T) {
 		{"a closed watch is at its end", closedAtEnd, []string{"watch/close"}},
 		{"a cancelled watch goes on", revived, []string{"watch/cancel"}},
 		{"one watch that closes takes another along", entangled, []string{"watch/many"}},
+		{"an answer has one message", oneMessage, []string{"load/large-snapshot"}},
+		{"listens after it has read what there is", listeningLate(false), []string{"watch/many"}},
+		{"listens after it has caught up", listeningLate(true), []string{"watch/many"}},
+		{"counts on through its pages", countingPages, []string{"load/large-snapshot"}},
 		{"resuming begins one change early", overlapping, []string{"resume/nothing-new"}},
 	} {
 		t.Run(tt.fault, func(t *testing.T) {

@@ -185,6 +185,23 @@ func answeringOnce() odd {
 	}}
 }
 
+// oneMessage answers in a message of gRPC's usual limit.
+func oneMessage() odd {
+	return odd{get: func(ctx context.Context, inner ports.Backend, keys []core.Key) ([]ports.Found, error) {
+		found, err := inner.Get(ctx, keys)
+		size := 0
+		for _, f := range found {
+			if f.Record != nil {
+				size += len(f.Record.Body)
+			}
+		}
+		if size > 4<<20 {
+			return nil, fmt.Errorf("the message is larger than max (%d vs. %d): %w", size, 4<<20, ports.ErrUnavailable)
+		}
+		return found, err
+	}}
+}
+
 func listBehind() odd {
 	var mu sync.Mutex
 	var last core.Key
@@ -253,6 +270,55 @@ func cachedRenewals() odd {
 			return results, nil
 		},
 	}
+}
+
+// cutRenewals renews the first sessions of a call, and looks whether the others are there.
+func cutRenewals() odd {
+	const most = 64
+	granted := cachedRenewals()
+	return odd{open: granted.open, renew: func(ctx context.Context, inner ports.Backend, ids []ports.SessionID) ([]ports.RenewResult, error) {
+		if len(ids) > ports.MaxBatch {
+			return inner.RenewSessions(ctx, ids)
+		}
+		results, err := inner.RenewSessions(ctx, ids[:min(len(ids), most)])
+		if err != nil || len(ids) <= most {
+			return results, err
+		}
+		others, err := granted.renew(ctx, inner, ids[most:])
+		return append(results, others...), err
+	}}
+}
+
+// closedAtOnce takes a session for closed when it begins to close it, and removes its records one
+// by one.
+func closedAtOnce() odd {
+	var mu sync.Mutex
+	closed := make(map[ports.SessionID]bool)
+	return odd{end: func(ctx context.Context, inner ports.Backend, id ports.SessionID) error {
+		mu.Lock()
+		before := closed[id]
+		closed[id] = true
+		mu.Unlock()
+		if before {
+			return nil
+		}
+		all, err := listed(ctx, inner)
+		if err != nil {
+			return err
+		}
+		for _, rec := range all {
+			if rec.Session != id {
+				continue
+			}
+			one(ctx, inner, ports.Mutation{Delete: &ports.Delete{Key: rec.Key, Generation: rec.Generation, Session: id, Cause: core.CauseDeregistered}})
+			select {
+			case <-time.After(100 * time.Microsecond):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return inner.CloseSession(ctx, id)
+	}}
 }
 
 func immortal() odd {

@@ -66,15 +66,20 @@ type relaxedWatcher struct {
 }
 
 func (w *relaxedWatcher) Next(ctx context.Context) (ports.WatchEvent, error) {
+	var held ports.WatchEvent // a bookmark, until it shows whether a change waits behind it
+	var quiet <-chan time.Time
 	for {
 		select {
 		case ev, ok := <-w.queue:
 			if !ok {
 				return ports.WatchEvent{}, ports.ErrClosed
 			}
-			if ev.Kind != ports.WatchBookmark || len(w.queue) == 0 {
+			if ev.Kind != ports.WatchBookmark {
 				return ev, nil
 			}
+			held, quiet = ev, time.After(100*time.Millisecond)
+		case <-quiet:
+			return held, nil
 		case <-ctx.Done():
 			return ports.WatchEvent{}, ctx.Err()
 		}

@@ -313,6 +313,46 @@ func TestNoneIsLeftOut(t *testing.T) {
 	}
 }
 
+// Nothing is wrong with a backend over which a single write is slow, as on a machine that is busy.
+func TestOneSlowWriteIsNoFault(t *testing.T) {
+	t.Parallel()
+	for id, slow := range map[string]struct {
+		service string
+		nth     int32 // of its writes
+		takes   time.Duration
+	}{
+		"watch/bookmarks":   {"svc", 2, 2*ports.MaxBookmarkGap + 200*time.Millisecond}, // the first is before the stream
+		"domain/transcript": {"cron", 1, 2200 * time.Millisecond},                      // more than the TTL of the shortest session
+		"expiry/unattended": {"svc", 1, 2200 * time.Millisecond},
+	} {
+		t.Run(id, func(t *testing.T) {
+			t.Parallel()
+			harness := broken(func(b ports.Backend) ports.Backend {
+				var n atomic.Int32
+				return odd{Backend: b, apply: func(ctx context.Context, inner ports.Backend, muts []ports.Mutation) ([]ports.MutationResult, error) {
+					if muts[0].Key().Service == slow.service && n.Add(1) == slow.nth {
+						<-time.After(slow.takes)
+					}
+					return inner.Apply(ctx, muts)
+				}}
+			})
+			r := conformance.Run(t.Context(), only(t, id), harness, nil).Results[0]
+			assert.Equal(t, conformance.Passed, r.Outcome, strings.Join(r.Failures, "\n"))
+		})
+	}
+}
+
+// One host may notice later than another that the store is back.
+func TestAHostThatIsTardyIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	harness := newFragile(tardy)
+	harness.open = newShared(t, nothing, true).Open
+	report := conformance.Run(t.Context(), only(t, "outage/two-ttls-cut", "outage/remembers-stop"), harness, nil)
+	for _, r := range report.Results {
+		assert.Equal(t, conformance.Passed, r.Outcome, "%s: %s", r.ID, strings.Join(r.Failures, "\n"))
+	}
+}
+
 func TestBadManagersOfOutagesAreCaught(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

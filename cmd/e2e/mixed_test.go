@@ -45,7 +45,7 @@ func TestWaysInSeeEachOther(t *testing.T) {
 		facade, err := program.Register(t.Context(), prism.Spec{Service: "web", ID: "facade", Host: "127.0.0.1", Port: 8082, Check: &core.Check{Type: core.CheckNone}})
 		require.NoError(t, err)
 		run := binaries.Launch(t, "run", "web", "--id", "run", "--host", "127.0.0.1", "--port", strconv.Itoa(8083), "--check", "none",
-			"--drain-timeout", "0s", "--address", other.Address, "--", "sh", "-c", "trap 'exit 0' TERM; echo child; while :; do sleep 0.01; done")
+			"--drain-timeout", "0s", "--address", other.Address, "--", "sh", "-c", "trap 'exit 0' TERM; echo child; while kill -0 $PPID; do sleep 0.01; done")
 		run.Line("child")
 
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

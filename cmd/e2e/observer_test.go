@@ -84,9 +84,14 @@ func (o *observer) await(kind core.EventType, key core.Key) (found seenEvent) {
 	return found
 }
 
-// sawOnly requires that nothing came but events of these types.
+// sawOnly requires that nothing came but events of these types, and that whatever comes is still seen.
 func (o *observer) sawOnly(t *testing.T, allowed ...core.EventType) {
 	t.Helper()
+	select {
+	case <-o.ended:
+		assert.Fail(t, "the event stream ended by itself")
+	default:
+	}
 	for _, e := range o.all() {
 		assert.Contains(t, allowed, e.Type, "an event that nothing happened for: %+v", e.Event)
 	}

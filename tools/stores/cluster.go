@@ -136,6 +136,7 @@ func (c *Cluster) prepare() error {
 			}
 		}
 		if usual := usualPorts[c.kind]; c.opts.UsualPort && i == 0 && probe(usual) == nil {
+			release(n.client)
 			n.client = usual
 		}
 		if err := os.MkdirAll(n.dataDir(), 0o700); err != nil {
@@ -353,6 +354,7 @@ func (c *Cluster) RemoveData() error {
 func (c *Cluster) Close() error {
 	errs := []error{c.Kill()}
 	for _, n := range c.nodes {
+		release(n.client, n.peer, n.gossip, n.aux)
 		if n.proxy != nil {
 			errs = append(errs, n.proxy.Close())
 		}

@@ -6,3 +6,9 @@ import "crypto/ed25519"
 
 // PublicNKey is the name by which a user's key is known to NATS.
 func PublicNKey(key ed25519.PrivateKey) string { return nkey{userKey, key}.public() }
+
+// FreePort and Release are what clusters and proxies take and give back.
+var (
+	FreePort = freePort
+	Release  = release
+)

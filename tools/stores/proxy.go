@@ -22,6 +22,7 @@ const (
 // A Proxy hands connections on to one address. It is safe for concurrent use.
 type Proxy struct {
 	target, address string
+	port            int
 	ctx             context.Context //nolint:containedctx // The life of the proxy.
 	cancel          context.CancelFunc
 	group           sync.WaitGroup
@@ -39,14 +40,15 @@ func NewProxy(target string) (*Proxy, error) {
 	p := &Proxy{target: target, changed: make(chan struct{}), open: map[net.Conn]struct{}{}}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	for attempt := 1; ; attempt++ {
-		port, err := freePort()
-		if err != nil {
+		var err error
+		if p.port, err = freePort(); err != nil {
 			return nil, err
 		}
-		p.address = address(port)
+		p.address = address(p.port)
 		if err = p.listen(); err == nil {
 			return p, nil
 		}
+		release(p.port)
 		if attempt == 10 {
 			return nil, err
 		}
@@ -89,6 +91,7 @@ func (p *Proxy) Close() error {
 	err := p.dropLocked()
 	p.mu.Unlock()
 	p.group.Wait()
+	release(p.port)
 	return err
 }
 

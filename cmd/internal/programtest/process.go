@@ -3,7 +3,6 @@ package programtest
 // process.go: one run of the program.
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"os"
@@ -18,8 +17,12 @@ import (
 	"github.com/marketprism/prism/adapters/client"
 )
 
-// Patience bounds every wait for a process.
-const Patience = 30 * time.Second
+const (
+	// Patience bounds every wait for a process.
+	Patience = 30 * time.Second
+	// lastWords is how long a child that a process left behind may hold its output.
+	lastWords = 2 * time.Second
+)
 
 // Process is one run of the program. Its methods are for the test's own goroutine, but for
 // Stdout and Stderr.
@@ -63,16 +66,10 @@ func (b Binaries) Launch(tb testing.TB, args ...string) *Process {
 	p.Cmd = exec.CommandContext(context.Background(), b.Program, args...)
 	p.Cmd.Dir = tb.TempDir()
 	p.Cmd.Env = append(os.Environ(), "HOME="+p.Cmd.Dir, "XDG_CONFIG_HOME="+p.Cmd.Dir, "PRISM_PLUGIN_DIR="+b.Plugins)
-	p.Cmd.Stderr = &p.stderr
-	out, err := p.Cmd.StdoutPipe()
-	require.NoError(tb, err)
+	p.Cmd.Stdout, p.Cmd.Stderr, p.Cmd.WaitDelay = &p.stdout, &p.stderr, lastWords
 	require.NoError(tb, p.Cmd.Start())
 	go func() {
 		defer close(ended)
-		lines := bufio.NewScanner(out)
-		for lines.Scan() {
-			_, _ = p.stdout.Write([]byte(lines.Text() + "\n")) // memory
-		}
 		_ = p.Cmd.Wait() // Cmd.ProcessState says how
 	}()
 	tb.Cleanup(p.Kill)
@@ -108,7 +105,7 @@ func (p *Process) Line(prefix string) (line string) {
 	p.tb.Helper()
 	p.Until("a line beginning with "+prefix, func(context.Context) bool {
 		for l := range strings.Lines(p.Stdout()) {
-			if line = strings.TrimSpace(l); strings.HasPrefix(line, prefix) {
+			if line = strings.TrimSpace(l); strings.HasPrefix(line, prefix) && strings.HasSuffix(l, "\n") {
 				return true
 			}
 		}
