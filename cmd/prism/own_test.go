@@ -66,7 +66,7 @@ func TestConfiguredServicesMoveDuringAnOutage(t *testing.T) {
 				m := &mute{Backend: store}
 				client, err := discovery.Open(t.Context(), m, discovery.WithDrainTimeout(0))
 				require.NoError(t, err)
-				defer client.Close(context.Background()) //nolint:errcheck // what is asked for was seen
+				defer client.Close(context.Background())
 				own := startOwnServices(client, at(1), quiet)
 				defer own.close()
 				time.Sleep(time.Second)
