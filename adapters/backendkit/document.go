@@ -123,8 +123,11 @@ func Decode(data []byte) (Document, error) {
 	if err != nil {
 		return Document{}, fmt.Errorf("the stored document is no JSON of Prism's: %w", err)
 	}
-	if j.V < 1 || j.V > DocumentFormat {
+	switch {
+	case j.V > DocumentFormat:
 		return Document{}, &FormatError{Format: j.V}
+	case j.V < 1:
+		return Document{}, fmt.Errorf("the stored document is corrupt: it has format %d", j.V)
 	}
 	key := core.Key{Service: j.Service, ID: j.ID}
 	if err := key.Validate(); err != nil {
@@ -206,7 +209,7 @@ func Whose(data []byte) (gen core.Generation, session ports.SessionID, ok bool) 
 	return gen, said.Session, err == nil && !gen.IsZero()
 }
 
-// FormatError is Decode's error for a document of another format than it reads. Such a
+// FormatError is Decode's error for a document of a newer format than it reads. Such a
 // document is somebody's who knows better: it is never overwritten.
 type FormatError struct{ Format int }
 

@@ -5,6 +5,7 @@ package backendkit_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
 	"strings"
 	"testing"
@@ -112,6 +113,8 @@ func TestWhatIsNoDocumentIsAnError(t *testing.T) {
 			require.NotEqual(t, string(good), bad)
 			_, err := backendkit.Decode([]byte(bad))
 			require.ErrorContains(t, err, tt.want)
+			_, newer := errors.AsType[*backendkit.FormatError](err)
+			assert.Equal(t, name == "a newer format", newer, "nothing else is somebody's who knows better")
 		})
 	}
 	_, err = backendkit.DecodeFor(core.Key{Service: "api.v2", ID: "other"}, good)
