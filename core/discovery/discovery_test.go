@@ -319,6 +319,16 @@ func TestQueriesAndSummaries(t *testing.T) {
 	})
 }
 
+func TestAListEndsWithItsContext(t *testing.T) {
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		register(t, c, spec("one", 1))
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, _, err := c.Instances(ctx, "svc", discovery.Query{})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
 func TestOpenRefusesNonsense(t *testing.T) {
 	for _, opt := range []discovery.Option{
 		discovery.WithSessionTTL(time.Millisecond), discovery.WithPolicy("magic"), discovery.WithNamespace("a/b"),

@@ -66,7 +66,12 @@ type rotation struct {
 	urls     []string
 }
 
-const maxPickers = 4096
+// What is kept at the most: answers to as many questions, and as many candidates in all of them,
+// some 100 MB. People who invent filters begin anew rather than fill the memory.
+const (
+	maxPickers    = 4096
+	maxCandidates = 1 << 20
+)
 
 func (p *pickers) init() { p.cells.Store(&map[pickKey]*pickCell{}) }
 
@@ -81,13 +86,22 @@ func (p *pickers) cell(key pickKey) *pickCell {
 		return cell
 	}
 	next := maps.Clone(old)
-	if len(next) >= maxPickers { // people who invent filters begin anew rather than fill the memory
+	if len(next) >= maxPickers || candidates(next) >= maxCandidates {
 		next = map[pickKey]*pickCell{}
 	}
 	cell := &pickCell{}
 	next[key] = cell
 	p.cells.Store(&next)
 	return cell
+}
+
+func candidates(cells map[pickKey]*pickCell) (all int) {
+	for _, cell := range cells {
+		if r := cell.now.Load(); r != nil {
+			all += len(r.cands)
+		}
+	}
+	return all
 }
 
 func (c *Client) rules(f Filter, endpoint string) balance.Rules {

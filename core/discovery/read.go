@@ -100,8 +100,9 @@ func (c *Client) Snapshot(service string) (*Snapshot, Freshness, error) {
 }
 
 // Instances lists instances of a service by id. An unknown service is empty; a name that no
-// service can have is ErrInvalid; ErrUnavailable is as for Services.
-func (c *Client) Instances(_ context.Context, service string, q Query) ([]Instance, Freshness, error) {
+// service can have is ErrInvalid; ErrUnavailable is as for Services. A filter may take long over many
+// instances; it ends with the context.
+func (c *Client) Instances(ctx context.Context, service string, q Query) ([]Instance, Freshness, error) {
 	if err := core.ValidateName("service", service); err != nil {
 		return nil, Freshness{}, err
 	}
@@ -111,6 +112,9 @@ func (c *Client) Instances(_ context.Context, service string, q Query) ([]Instan
 	}
 	out := make([]Instance, 0, snap.Len())
 	for in := range snap.All() {
+		if err := ctx.Err(); err != nil {
+			return nil, fresh, err
+		}
 		if q.Match(in) {
 			out = append(out, in)
 		}
