@@ -160,6 +160,7 @@ func TestWhatIsNotThere(t *testing.T) {
 		"pick api --endpoint metrics":            {exitUnavailable, "--explain"},
 		"register api --port 8081 --create-only": {exitFailed, "conflict"},
 		"heartbeat prism1.nonsense":              {exitFailed, "heartbeat of -"},
+		"events --follow --limit 3":              {exitUsage, "leave one of them out"},
 		"plugin info nosuch":                     {exitNotFound, "nosuch"},
 		"plugin verify ./nosuch":                 {exitNotFound, "there is no plugin ./nosuch; give its path, or a name that"},
 		"pick api --policy maglev":               {exitUsage, "maglev"},

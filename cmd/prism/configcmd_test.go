@@ -132,6 +132,13 @@ func TestPluginsAreListedDescribedAndVerified(t *testing.T) {
 	assert.Len(t, info.SHA256, 64)
 	assert.Equal(t, "namespace", info.Options[0].Name)
 
+	elsewhere := filepath.Join(t.TempDir(), "mine")
+	require.NoError(t, os.Symlink(list.Plugins[0].Path, elsewhere))
+	r = invoke(t.Context(), "", "plugin", "verify", "memory", "--config", writeFile(t, "prism.yaml", "backend: memory\nplugin: {file: '"+elsewhere+"'}\n"), "-o", "json")
+	require.Zero(t, r.code, r.err)
+	r.decode(t, &info)
+	assert.Equal(t, elsewhere, info.Path, "plugin.file is what serve runs")
+
 	assert.Zero(t, invoke(t.Context(), "", "plugin", "verify", list.Plugins[0].Path, "--sha256", info.SHA256).code)
 	r = invoke(t.Context(), "", "plugin", "verify", "memory", "--dir", dir, "--sha256", strings.Repeat("0", 64))
 	assert.Equal(t, exitFailed, r.code)

@@ -107,6 +107,9 @@ func (a *app) events() *cobra.Command {
 			}
 			return a.ask(cmd, func(ctx context.Context, c *client.Client) error {
 				if f.follow {
+					if cmd.Flags().Changed("limit") {
+						return core.Invalid("limit", f.limit, "with --follow there is none; leave one of them out")
+					}
 					return a.followEvents(ctx, c, discovery.SubscribeOptions{After: f.after, Service: f.service, Types: types})
 				}
 				return a.listEvents(ctx, c, discovery.HistoryQuery{After: f.after, Service: f.service, Types: types, Limit: f.limit})

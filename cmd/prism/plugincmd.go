@@ -38,26 +38,31 @@ func onlySubcommands(cmd *cobra.Command, args []string) error {
 	return cmd.Help()
 }
 
-// dirsFlag adds the flag for folders of plugins; without it those of the configuration count.
-func dirsFlag(cmd *cobra.Command) func() ([]string, error) {
+// whereFlags adds the flags that say where plugins are looked for. Without --dir it is where serve looks:
+// for the backend of the configuration that may be a file.
+func whereFlags(cmd *cobra.Command) func(name string) (file string, dirs []string, err error) {
 	f := &configFlags{}
 	var dirs []string
 	cmd.Flags().StringArrayVar(&dirs, "dir", nil, "look into this `folder` instead of plugin.dirs; may be repeated")
-	cmd.Flags().StringArrayVar(&f.files, "config", nil, "the YAML `file` that names plugin.dirs (default: as for serve)")
-	return func() ([]string, error) {
+	cmd.Flags().StringArrayVar(&f.files, "config", nil, "the YAML `file` that names plugin.dirs and plugin.file (default: as for serve)")
+	return func(name string) (string, []string, error) {
 		for _, dir := range dirs {
 			if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-				return nil, core.Invalid("--dir", dir, "there is no such folder; name one that holds plugins")
+				return "", nil, core.Invalid("--dir", dir, "there is no such folder; name one that holds plugins")
 			}
 		}
 		if len(dirs) > 0 {
-			return dirs, nil
+			return "", dirs, nil
 		}
 		loaded, err := f.load(cmd)
 		if err != nil {
-			return nil, err
+			return "", nil, err
 		}
-		return loaded.Config.Plugin.Dirs, nil
+		where, file := loaded.Config.Plugin, ""
+		if name == loaded.Config.Backend {
+			file = where.File
+		}
+		return file, where.Dirs, nil
 	}
 }
 
@@ -67,9 +72,9 @@ func (a *app) pluginList() *cobra.Command {
 		Example: "  prism plugin list\n  prism plugin list --dir ./bin/plugins -o json",
 		Args:    exactly(),
 	}
-	dirs := dirsFlag(cmd)
+	where := whereFlags(cmd)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		where, err := dirs()
+		_, dirs, err := where("")
 		if err != nil {
 			return err
 		}
@@ -82,7 +87,7 @@ func (a *app) pluginList() *cobra.Command {
 		out := struct {
 			Plugins []line `json:"plugins"`
 		}{[]line{}}
-		for _, f := range pluginhost.List(where) {
+		for _, f := range pluginhost.List(dirs) {
 			out.Plugins = append(out.Plugins, line(f))
 		}
 		return a.show(out, func(g *grid) {
@@ -156,13 +161,13 @@ func (a *app) pluginInfo() *cobra.Command {
 		Example: "  prism plugin info etcd",
 		Args:    exactly("name"),
 	}
-	dirs := dirsFlag(cmd)
+	where := whereFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		where, err := dirs()
+		file, dirs, err := where(args[0])
 		if err != nil {
 			return err
 		}
-		return a.showPlugin(cmd.Context(), args[0], where, "")
+		return a.showPlugin(cmd.Context(), args[0], file, dirs, "")
 	}
 	return cmd
 }
@@ -177,22 +182,22 @@ digest must be that one. Whether it keeps the contract is for the conformance su
 		Example: "  prism plugin verify etcd\n  prism plugin verify ./prism-backend-mine --sha256 \"$DIGEST\"",
 		Args:    exactly("name"),
 	}
-	dirs := dirsFlag(cmd)
+	where := whereFlags(cmd)
 	cmd.Flags().StringVar(&sum, "sha256", "", "the `digest` that the file must have")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		where, err := dirs()
+		file, dirs, err := where(args[0])
 		if err != nil {
 			return err
 		}
-		return a.showPlugin(cmd.Context(), args[0], where, sum)
+		return a.showPlugin(cmd.Context(), args[0], file, dirs, sum)
 	}
 	return cmd
 }
 
-// showPlugin starts a plugin, by name or path, and shows what it says.
-func (a *app) showPlugin(ctx context.Context, plugin string, dirs []string, sum string) error {
+// showPlugin starts a plugin, by name or path, and shows what it says. The name's file, where one is
+// set, comes before the folders.
+func (a *app) showPlugin(ctx context.Context, plugin, file string, dirs []string, sum string) error {
 	launch := pluginhost.Launch{Name: plugin, SHA256: sum}
-	file := ""
 	if strings.ContainsAny(plugin, `/\`) {
 		file = plugin
 		launch.Name, _ = strings.CutPrefix(strings.TrimSuffix(filepath.Base(plugin), ".exe"), "prism-backend-")
