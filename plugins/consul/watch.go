@@ -59,7 +59,11 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	if !req.Cursor.IsZero() {
 		reason = "Consul keeps no history that a cursor could go on from"
 	}
-	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error { return w.run(ctx, to, reason) })
+	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error { return w.run(ctx, to, reason) })
+	if err != nil {
+		return nil, err
+	}
+	return feed, nil
 }
 
 // watch belongs to the goroutine of run.

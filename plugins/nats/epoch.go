@@ -50,6 +50,9 @@ const maxEpochRounds = 16
 // each of its servers learns of that in its own time.
 const epochPause = 50 * time.Millisecond
 
+// epochTimeout bounds the making of one.
+const epochTimeout = 10 * time.Second
+
 // current is the life of the stream now.
 func (b *Backend) current(ctx context.Context) (*life, error) {
 	now, _, err := b.read(ctx)
@@ -131,6 +134,9 @@ func (b *Backend) recognize(m *message, since *life) (*life, error) {
 
 // renewEpoch makes a new epoch where still the same one, or none, stands.
 func (b *Backend) renewEpoch(ctx context.Context, stands uint64, why string) error {
+	// Whoever asks a leader that is cut off gives up, rather than have another carry it out when what was seen is long over.
+	ctx, cancel := context.WithTimeout(ctx, epochTimeout)
+	defer cancel()
 	data, err := json.Marshal(epochJSON{V: 1, Epoch: newEpoch()})
 	if err != nil {
 		return fmt.Errorf("the epoch: %w", err)
