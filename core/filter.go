@@ -26,7 +26,8 @@ const maxFilterLoops = 2
 //	version == "1.0.0" && "gateway" in tags && metadata.role == "collector"
 //	status == "healthy" && zone in ["a", "b"] && weight > 10
 //
-// The zero value matches everything. A Filter is immutable and safe for concurrent use.
+// Loops such as any and all may stand in one another, two deep at the most. The zero value matches
+// everything. A Filter is immutable and safe for concurrent use.
 type Filter struct {
 	source  string
 	program *vm.Program

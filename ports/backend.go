@@ -259,7 +259,7 @@ type Delete struct {
 
 // MutationResult answers for one mutation. Err is nil, or wraps ErrInvalid, ErrNotFound,
 // ErrConflict, ErrSessionGone, ErrContention (nothing was done, try again), ErrTooLarge,
-// ErrPermission, ErrUnsupported (what stands there is of a newer format, and stays) or
+// ErrPermission, ErrUnsupported (what stands there is of a newer format, and goes only with its session) or
 // ErrUnavailable (unknown outcome). With nil, Record is the record as stored (for Delete, as it
 // was removed, at the revision of its removal). With ErrConflict, Record or Tombstone is what
 // stands in the way; with ErrNotFound, Tombstone where there is one.
