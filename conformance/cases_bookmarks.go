@@ -42,11 +42,15 @@ var bookmarkCases = []scenario{
 		id:          "watch/bookmarks-while-busy",
 		requirement: "Bookmarks come while changes pour in, and some of them are always waiting to be read, too.",
 		run: func(s *scene) {
-			p := s.pour(64)
+			const records, limit = 64, 2*ports.MaxBookmarkGap + graceAfterExpiry
+			p := s.pour(records)
 			defer p.stop()
-			limit := time.Now().Add(2*ports.MaxBookmarkGap + graceAfterExpiry)
-			for from, proofs := len(p.st.events), 0; proofs < 2; {
-				s.must(time.Now().Before(limit), "two Bookmarks within twice MaxBookmarkGap", p.st.events[from:])
+			began, from := time.Now(), len(p.st.events)
+			for proofs := 0; proofs < 2; {
+				// Where writes are slow the stream waits for its reader, who lets them get ahead: that time is not its own,
+				// and each record comes only so often.
+				late := time.Since(began)-p.held > limit || time.Since(began) > limit && len(p.st.events)-from > 8*records
+				s.must(!late, "two Bookmarks within twice MaxBookmarkGap", p.st.events[from:])
 				if kind := p.next().Kind; kind == ports.WatchBookmark || kind == ports.WatchSynced { // the latter after a Reset
 					proofs++
 				}
@@ -93,8 +97,9 @@ type pouring struct {
 	s       *scene
 	st      *stream
 	keys    []core.Key
-	written atomic.Int64 // rounds that were acknowledged
-	read    atomic.Int64 // the latest round that was read of
+	written atomic.Int64  // rounds that were acknowledged
+	read    atomic.Int64  // the latest round that was read of
+	held    time.Duration // for how long reading waited for writes
 	cancel  context.CancelFunc
 	writing sync.WaitGroup
 	err     error // of the writer, after stop
@@ -155,9 +160,11 @@ func (p *pouring) write(ctx context.Context, recs []*ports.Record) error {
 // next reads one event as soon as enough is waiting behind it.
 func (p *pouring) next() ports.WatchEvent {
 	p.s.Helper()
-	for began := time.Now(); p.written.Load()-p.read.Load() < leastAhead; p.s.pause(time.Millisecond) {
+	began := time.Now()
+	for ; p.written.Load()-p.read.Load() < leastAhead; p.s.pause(time.Millisecond) {
 		p.s.must(time.Since(began) < waitLimit, "writes go on", p.written.Load())
 	}
+	p.held += time.Since(began)
 	ev := p.st.next("a change, or a Bookmark", waitLimit)
 	if ev.Record != nil {
 		var round int64

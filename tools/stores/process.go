@@ -76,7 +76,8 @@ func (p *process) ended() error {
 	return fmt.Errorf("%s ended by itself: %s; its log ends:\n%s", p.cmd.Path, p.cmd.ProcessState, tail(p.log, 15))
 }
 
-// stop asks the process to end, kills it if it does not, and waits until it has.
+// stop asks the process to end, kills it if it does not, and waits until it has. A Consul server whose
+// leader went just before may take longer than anybody waits, and is away all the same.
 func (p *process) stop(ctx context.Context) error {
 	if err := interrupt(p.cmd.Process); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return errors.Join(err, p.kill())
@@ -87,7 +88,7 @@ func (p *process) stop(ctx context.Context) error {
 	case <-p.done:
 		return nil
 	case <-ctx.Done():
-		return errors.Join(fmt.Errorf("%s did not end when asked to and was killed: %w", p.cmd.Path, ctx.Err()), p.kill())
+		return p.kill()
 	}
 }
 
