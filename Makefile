@@ -22,8 +22,8 @@ OTHER_SERVER = $(if $(SERVER),PRISM_$(shell echo $(BACKEND) | tr a-z A-Z)_BIN=$(
 RANDOM_CASES := '^TestConformanceInProcess$$/^core$$/^(random|load)$$/^(model|ownership)$$'
 PLATFORMS := linux/arm64 darwin/arm64 windows/amd64
 
-# Packages whose tests run real stores. They mostly wait, so two go at a time, beside the others; more
-# of them on two cores would measure each other.
+# Packages whose tests run real stores. They mostly wait, so two go at a time, beside one of the
+# others; more of them on two cores would measure each other.
 REAL_STORES = /plugins/(consul|etcd|nats|redis)|/tools/stores|/cmd/e2e
 # The modules of the workspace, and those of tools/ that stay outside of it.
 WORK_DIRS = $(shell $(GO) list -m -f '{{.Dir}}')
@@ -64,7 +64,7 @@ servers: ## Run one real server of each store until Ctrl-C (STORES="etcd redis")
 .PHONY: test
 test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
 	@$(GO) build $(RACE) $$($(GO) list -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' work)
-	@$(GO) test $(RACE) -timeout 20m $(TESTFLAGS) $$($(GO) list work | grep -vE '$(REAL_STORES)') & others=$$!; status=0; \
+	@$(GO) test $(RACE) -p 1 -timeout 20m $(TESTFLAGS) $$($(GO) list work | grep -vE '$(REAL_STORES)') & others=$$!; status=0; \
 	$(GO) test $(RACE) -p 2 -timeout 30m $(TESTFLAGS) $$($(GO) list work | grep -E '$(REAL_STORES)') || status=1; \
 	wait $$others || status=1; \
 	exit $$status
