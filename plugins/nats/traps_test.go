@@ -32,6 +32,15 @@ func document(t *testing.T, rec ports.Record) []byte {
 	return data
 }
 
+// synced is a watch that has shown what stands: one that is still to do so shows no removal that comes
+// before.
+func synced(t *testing.T, b ports.Backend) ports.Watcher {
+	t.Helper()
+	w := backendtest.Follow(t, b, core.Revision{})
+	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	return w
+}
+
 // buried reads a watch up to the removal of a record, and returns the tombstone, which Get gives too.
 func buried(t *testing.T, b ports.Backend, w ports.Watcher, id string) ports.Tombstone {
 	t.Helper()
@@ -51,14 +60,13 @@ func TestARevivedRecordOfAnEndedSessionGoes(t *testing.T) {
 	b := open(t, store, prismnats.Options{})
 	backendtest.Session(t, b, "closed", time.Hour)
 	require.NoError(t, b.CloseSession(backendtest.Within(t), "closed"))
-	w := backendtest.Follow(t, b, core.Revision{})
-	backendtest.Until(t, w, backendtest.Is(ports.WatchSynced))
+	w := synced(t, b)
 	for id, under := range map[string]ports.SessionID{"seen-1": "closed", "seen-2": "never-was"} {
 		_, err := js.Publish(backendtest.Within(t), recordSubject(namespace, core.Key{Service: "api", ID: id}), document(t, backendtest.Record(id, under)))
 		require.NoError(t, err)
 	}
 	assert.Equal(t, core.CauseDeregistered, buried(t, b, w, "seen-1").Cause)
-	w = backendtest.Follow(t, b, core.Revision{})
+	w = synced(t, b)
 	if backendtest.Get(t, b, "seen-2").Record != nil {
 		assert.Equal(t, core.CauseExpired, buried(t, b, w, "seen-2").Cause)
 	}
@@ -67,7 +75,7 @@ func TestARevivedRecordOfAnEndedSessionGoes(t *testing.T) {
 	_, err := js.Publish(backendtest.Within(t), recordSubject(namespace, core.Key{Service: "api", ID: "found"}), document(t, backendtest.Record("found", "never-was")))
 	require.NoError(t, err)
 	b = open(t, store, prismnats.Options{})
-	w = backendtest.Follow(t, b, core.Revision{})
+	w = synced(t, b)
 	if backendtest.Get(t, b, "found").Record != nil {
 		buried(t, b, w, "found")
 	}
@@ -100,7 +108,7 @@ func TestSessionsEndWithNobodyThere(t *testing.T) {
 	}
 
 	b = open(t, store, prismnats.Options{})
-	w := backendtest.Follow(t, b, core.Revision{})
+	w := synced(t, b)
 	if backendtest.Get(t, b, "a").Record != nil {
 		buried(t, b, w, "a")
 	}

@@ -103,10 +103,14 @@ func (c *Cluster) defaultPassword(n *node) string {
 }
 
 // ready asks whether data is loaded, of a replica whether it has the primary's, of a sentinel
-// whether it knows the others, and of a shard whether all slots are served.
+// whether it knows the others and all replicas, and of a shard whether all slots are served.
 func (redisServer) ready(ctx context.Context, c *Cluster, n *node) error {
 	switch {
 	case n.index >= c.opts.Nodes:
+		// It asks the primary for them every 10 s, and without them it has none to choose when that is lost.
+		if err := c.expect(ctx, n, fmt.Sprintf("slaves=%d,sentinels=%d", c.opts.Nodes-1, c.opts.Nodes), "INFO", "sentinel"); err != nil {
+			return err
+		}
 		return c.expect(ctx, n, "OK", "SENTINEL", "CKQUORUM", SentinelName)
 	case c.opts.Topology == Sharded && !c.fresh:
 		return c.expect(ctx, n, "cluster_state:ok", "CLUSTER", "INFO")
