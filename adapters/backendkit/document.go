@@ -121,6 +121,10 @@ func Encode(d Document) ([]byte, error) {
 func Decode(data []byte) (Document, error) {
 	j, unknown, err := core.DecodeKeeping[documentJSON](data)
 	if err != nil {
+		var newer struct{ V int }
+		if json.Unmarshal(data, &newer) == nil && newer.V > DocumentFormat { // which may write any field otherwise
+			return Document{}, &FormatError{Format: newer.V}
+		}
 		return Document{}, fmt.Errorf("the stored document is no JSON of Prism's: %w", err)
 	}
 	switch {

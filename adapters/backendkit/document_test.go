@@ -101,6 +101,7 @@ func TestWhatIsNoDocumentIsAnError(t *testing.T) {
 		"another thing":      {string(good), `[1]`, "no JSON"},
 		"no version":         {`"v":1,`, ``, "format 0"},
 		"a newer format":     {`"v":1,`, `"v":2,`, "format 2"},
+		"a newer form":       {`"v":1,`, `"v":2,"revision":{},`, "format 2"},
 		"a name that is bad": {`"service":"api.v2"`, `"service":"a/b"`, "service"},
 		"no generation":      {`"generation":"18446744073709551615-R4nd0m"`, `"generation":""`, "generation"},
 		"a bad generation":   {`"generation":"18446744073709551615-R4nd0m"`, `"generation":"x"`, "generation"},
@@ -114,7 +115,7 @@ func TestWhatIsNoDocumentIsAnError(t *testing.T) {
 			_, err := backendkit.Decode([]byte(bad))
 			require.ErrorContains(t, err, tt.want)
 			_, newer := errors.AsType[*backendkit.FormatError](err)
-			assert.Equal(t, name == "a newer format", newer, "nothing else is somebody's who knows better")
+			assert.Equal(t, tt.want == "format 2", newer, "nothing else is somebody's who knows better")
 		})
 	}
 	_, err = backendkit.DecodeFor(core.Key{Service: "api.v2", ID: "other"}, good)

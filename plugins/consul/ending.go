@@ -352,6 +352,11 @@ func (b *Backend) guess(ctx context.Context, wanted []backendkit.Wanted, loaded 
 		}
 		if gen, session, ok := backendkit.Whose(pair.Value); ok {
 			l.Record = &ports.Record{Key: k, Generation: gen, Session: session, Revision: e.at(pair.ModifyIndex)}
+			continue
+		}
+		var tomb struct{ Cause *core.Cause }
+		if json.Unmarshal(pair.Value, &tomb) == nil && tomb.Cause != nil { // somebody was faster
+			l.Tombstone = &ports.Tombstone{Key: k}
 		}
 	}
 	return nil

@@ -107,7 +107,7 @@ func (b *Backend) read(ctx context.Context, subjects ...string) (*life, []*messa
 }
 
 // recognize returns the life that an epoch's message tells of, and makes it the current one. Since is the life as the message
-// was asked for: nil is returned where the message tells of that one, and another is known by now.
+// was asked for: nil is returned where another one is known by now, so that the answer may be of an earlier time.
 func (b *Backend) recognize(m *message, since *life) (*life, error) {
 	var j epochJSON
 	if err := json.Unmarshal(m.data, &j); err != nil || j.V != 1 || j.Epoch == "" {
@@ -119,7 +119,7 @@ func (b *Backend) recognize(m *message, since *life) (*life, error) {
 		if before != nil && before.epoch == j.Epoch {
 			return before, nil
 		}
-		if since != nil && before != since && since.epoch == j.Epoch {
+		if before != since {
 			return nil, nil //nolint:nilnil // The comment says what it means.
 		}
 		now := &life{epoch: j.Epoch, seq: m.seq}

@@ -22,7 +22,8 @@ type entry struct {
 	doc    backendkit.Document
 	flaw   error // why the document cannot be read
 
-	// Whose record it is, where it is one: of one that cannot be read, as far as it says so.
+	// Whose record it is; a zero generation where it is none. One that cannot be read says so as well, or
+	// counts as none.
 	gen     core.Generation
 	session ports.SessionID
 }
@@ -34,7 +35,9 @@ func newEntry(key core.Key, m *message) *entry {
 		return e
 	}
 	if e.doc, e.flaw = backendkit.DecodeFor(key, m.data); e.flaw != nil {
-		e.gen, e.session, _ = backendkit.Whose(m.data)
+		if gen, session, ok := backendkit.Whose(m.data); ok {
+			e.gen, e.session = gen, session
+		}
 	} else if e.doc.Record != nil {
 		e.gen, e.session = e.doc.Record.Generation, e.doc.Record.Session
 	}
@@ -211,10 +214,10 @@ func (m *mirror) insert(e *entry) {
 	if len(m.log) > 2*len(m.live)+1024 {
 		m.log = slices.DeleteFunc(m.log, func(e *entry) bool { return m.live[e.key] != e })
 	}
-	id := e.session
-	if id == "" {
+	if e.gen.IsZero() {
 		return
 	}
+	id := e.session
 	if m.under[id] == nil {
 		m.under[id] = make(map[core.Key]*entry)
 	}
@@ -229,10 +232,10 @@ func bySequence(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) }
 // remove takes an entry out. The lock is held.
 func (m *mirror) remove(e *entry) {
 	delete(m.live, e.key)
-	id := e.session
-	if id == "" {
+	if e.gen.IsZero() {
 		return
 	}
+	id := e.session
 	if delete(m.under[id], e.key); len(m.under[id]) == 0 {
 		delete(m.under, id)
 		delete(m.sweeps, id)

@@ -36,13 +36,19 @@ func (b *Backend) reached(ctx context.Context) (*life, uint64, error) {
 // it came to the mirror, which takes about as long as a question.
 const maxRewrites = 4
 
+// reaching is how far whole has come. Who tries again after it failed, or was cut short, goes on from there.
+type reaching struct {
+	seq   uint64 // of the stream, which the mirror is to reach
+	again int    // how often it was asked again
+}
+
 // whole returns when the mirror has all that stands at one moment after the stream was at a sequence of a life. To have
 // taken what was taken up to there is not enough: what was written again while it was on its way has left its place, and is
 // further on.
-func (b *Backend) whole(ctx context.Context, now *life, seq uint64) error {
-	for again := 0; ; again++ {
-		all, err := b.catchUp(ctx, now, seq)
-		if err != nil || all || again == maxRewrites {
+func (b *Backend) whole(ctx context.Context, now *life, to *reaching) error {
+	for ; ; to.again++ {
+		all, err := b.catchUp(ctx, now, to.seq)
+		if err != nil || all || to.again >= maxRewrites {
 			return err
 		}
 		info, err := b.remote.info(ctx)
@@ -51,10 +57,10 @@ func (b *Backend) whole(ctx context.Context, now *life, seq uint64) error {
 			return errMovedOn
 		case err != nil:
 			return err
-		case info.State.LastSeq <= seq:
+		case info.State.LastSeq <= to.seq:
 			return nil // nothing was written meanwhile
 		}
-		seq = info.State.LastSeq
+		to.seq = info.State.LastSeq
 	}
 }
 

@@ -65,7 +65,7 @@ func TestAListWaitsForWhatWasWrittenAgain(t *testing.T) {
 					b.mirror.takeRecord(e, false)
 				}
 				ended := errors.New("it has not ended")
-				go func() { ended = b.whole(t.Context(), now, tt.reached) }()
+				go func() { ended = b.whole(t.Context(), now, &reaching{seq: tt.reached}) }()
 				synctest.Wait()
 				require.Error(t, ended, "the record is in no list now")
 				b.mirror.takeRecord(recordAt(120, "a", "s"), false)
@@ -93,6 +93,6 @@ func TestAListEndsWhileOthersWrite(t *testing.T) {
 		b.mirror.caughtUpNow(1, nil)
 		ctx, cancel := context.WithTimeout(t.Context(), ports.MaxBookmarkGap)
 		defer cancel()
-		require.NoError(t, b.whole(ctx, now, 100))
+		require.NoError(t, b.whole(ctx, now, &reaching{seq: 100}))
 	})
 }

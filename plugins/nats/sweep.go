@@ -59,6 +59,9 @@ func (b *Backend) sweepSession(ctx context.Context, id ports.SessionID) (ended b
 	if len(b.mirror.of(id)) == 0 {
 		return true, nil // somebody was faster
 	}
+	if !openable(id) { // and so it never was
+		return true, b.bury(ctx, b.mirror.of(id), core.CauseExpired)
+	}
 	_, got, err := b.read(ctx, b.names.session(id))
 	if err != nil {
 		return false, err
@@ -84,7 +87,7 @@ func (b *Backend) clear(ctx context.Context, now *life, id ports.SessionID, caus
 		if err != nil {
 			return err
 		}
-		switch err := b.whole(ctx, now, info.State.LastSeq); {
+		switch err := b.whole(ctx, now, &reaching{seq: info.State.LastSeq}); {
 		case errors.Is(err, errMovedOn):
 			return nil
 		case err != nil:

@@ -22,9 +22,11 @@ type watch struct {
 	follow   bool
 
 	life   *life
-	needed uint64 // the stream's last sequence at the beginning; the Synced comes after it
-	turn   int    // of the mirror, as of the last snapshot
-	sent   uint64 // everything up to here was sent
+	needed uint64   // the stream's last sequence at the beginning; the Synced comes after it
+	way    reaching // to all that stands, before a snapshot and the first Synced
+	whole  bool     // it was gone
+	turn   int      // of the mirror, as of the last snapshot
+	sent   uint64   // everything up to here was sent
 	synced bool
 	proofs int // of the mirror, as of the last bookmark
 }
@@ -43,7 +45,8 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	}
 	services := slices.Clone(req.Services)
 	slices.Sort(services)
-	w := &watch{backend: b, services: slices.Compact(services), follow: req.Follow, life: now, needed: last, sent: req.Cursor.N}
+	w := &watch{backend: b, services: slices.Compact(services), follow: req.Follow, life: now, sent: req.Cursor.N}
+	w.setOut(last)
 	reset := b.mirror.resumable(now, req.Cursor, last)
 	w.turn = b.mirror.after(last, false).turn
 	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
@@ -71,18 +74,22 @@ func (w *watch) run(ctx context.Context, reset string) error {
 			}
 		case reset == "" && v.turn != w.turn:
 			reset = "the store lost or found records that were written before"
+			w.setOut(w.needed)
 			continue
 		case reset == "" && w.sent < v.dropped:
 			reset = forgotten
+			w.setOut(w.needed)
 			continue
-		case reset != "":
-			if w.arrive(ctx, w.backend.whole) {
-				if err := w.snapshot(ctx, reset); err != nil {
-					return err
-				}
-				reset = ""
+		case !w.whole:
+			if w.arrive(ctx) {
 				continue
 			}
+		case reset != "":
+			if err := w.snapshot(ctx, reset); err != nil {
+				return err
+			}
+			reset = ""
+			continue
 		case len(v.entries) > 0:
 			if err := w.sendAll(ctx, v.entries); err != nil {
 				return err
@@ -93,12 +100,6 @@ func (w *watch) run(ctx context.Context, reset string) error {
 				return err
 			}
 		}
-		if reset == "" && v.life == w.life && v.position < w.needed {
-			w.arrive(ctx, func(ctx context.Context, now *life, seq uint64) error {
-				_, err := w.backend.catchUp(ctx, now, seq)
-				return err
-			})
-		}
 		select {
 		case <-v.changed:
 		case <-ctx.Done():
@@ -108,17 +109,25 @@ func (w *watch) run(ctx context.Context, reset string) error {
 }
 
 // enter begins anew in another life of the store.
-func (w *watch) enter(ctx context.Context) (err error) {
+func (w *watch) enter(ctx context.Context) error {
 	w.sent, w.synced = 0, false
-	w.life, w.needed, err = w.backend.reached(ctx)
+	now, last, err := w.backend.reached(ctx)
+	w.life = now
+	w.setOut(last)
 	return err
 }
 
-// arrive brings the mirror to where the stream was at the beginning. What fails is tried again at the next change.
-func (w *watch) arrive(ctx context.Context, bring func(ctx context.Context, now *life, seq uint64) error) bool {
+// setOut has the mirror brought to a sequence, and all that stands, before anything more is sent.
+func (w *watch) setOut(needed uint64) {
+	w.needed, w.way, w.whole = needed, reaching{seq: needed}, false
+}
+
+// arrive brings the mirror to all that stands. What fails goes on at the next change.
+func (w *watch) arrive(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
 	defer cancel()
-	return bring(ctx, w.life, w.needed) == nil
+	w.whole = w.backend.whole(ctx, w.life, &w.way) == nil
+	return w.whole
 }
 
 // snapshot sends a Reset, the records and a Synced.
