@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -253,11 +254,22 @@ func (s Spec) resolveDescription(in *Instance, d Defaults) (err error) {
 	if in.Tags, err = NewTags(s.Tags...); err != nil {
 		return err
 	}
-	if in.Endpoints, err = NewEndpoints(in.Host, s.Endpoints...); err != nil {
+	if in.Endpoints, err = NewEndpoints(in.Host, reachable(s.Endpoints)...); err != nil {
 		return err
 	}
 	in.HealthCheckURL, err = s.healthURL(*in, d)
 	return err
+}
+
+// reachable leaves a wildcard host open, which then is the instance's.
+func reachable(list []Endpoint) []Endpoint {
+	list = slices.Clone(list)
+	for i := range list {
+		if IsWildcard(list[i].Host) {
+			list[i].Host = ""
+		}
+	}
+	return list
 }
 
 // shorthand is what the metadata says where a field is left open. null and "" say nothing.
