@@ -114,7 +114,11 @@ func (l *loading) backendOptions(r *resolver, tree map[string]any, selected stri
 		if s := out[name]; !s.Flat && name != ports.OptionNamespace {
 			path = []string{keyBackendConfig, selected, name}
 		}
-		r.value(f, out[name], path)
+		kind := f
+		if name == ports.OptionNamespace { // a name, also where it looks like a number
+			kind = &field{kind: kindText}
+		}
+		r.value(kind, out[name], path)
 	}
 	l.fallBack(r, out, selected)
 	r.entries = append(r.entries, idle...)

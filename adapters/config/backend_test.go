@@ -18,6 +18,7 @@ func TestBackendOptionsFlatOrNested(t *testing.T) {
 	}{
 		"default":        {"", map[string]any{"namespace": "prism"}},
 		"flat":           {"backend: own\nbackend_config: {namespace: n, a: x, b: 2, c: true, d: [p, q], e: 1.5}", map[string]any{"namespace": "n", "a": "x", "b": int64(2), "c": true, "d": []string{"p", "q"}, "e": 1.5}},
+		"a number":       {"backend_config: {namespace: 007}", map[string]any{"namespace": "007"}},
 		"nested":         {"backend: own\nbackend_config: {namespace: n, own: {a: x}, other: {a: y}}", map[string]any{"namespace": "n", "a": "x"}},
 		"both":           {"backend: own\nbackend_config: {a: x, own: {b: y}}", map[string]any{"namespace": "prism", "a": "x", "b": "y"}},
 		"not selected":   {"backend_config: {own: {a: x}}", map[string]any{"namespace": "prism"}},
