@@ -34,9 +34,11 @@ func (c *caller) Resolve(ctx huma.Context) []error {
 }
 
 type registerInput struct {
-	Caller  caller
-	Service string `path:"service" doc:"1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit."`
-	RawBody []byte `contentType:"application/json"`
+	Caller      caller
+	Service     string `path:"service" doc:"1–128 of a-z A-Z 0-9 . _ -, the first a letter or digit."`
+	IfMatch     string `header:"If-Match" hidden:"true"`
+	IfNoneMatch string `header:"If-None-Match" doc:"Only *: register only where there is no such instance, else 412."`
+	RawBody     []byte `contentType:"application/json"`
 }
 
 type putInput struct {
@@ -93,7 +95,7 @@ func (a *API) register(ctx context.Context, in *registerInput) (*registerOutput,
 	if err != nil {
 		return nil, err
 	}
-	return a.registerSpec(ctx, spec, in.Caller)
+	return a.registerIf(ctx, spec, in.Caller, in.IfMatch, in.IfNoneMatch)
 }
 
 func (a *API) put(ctx context.Context, in *putInput) (*registerOutput, error) {
@@ -104,21 +106,26 @@ func (a *API) put(ctx context.Context, in *putInput) (*registerOutput, error) {
 	if in.Lease != "" {
 		return a.update(ctx, spec, in)
 	}
-	if in.IfMatch != "" {
-		return nil, core.Invalid("If-Match", in.IfMatch, "a registration replaces whatever is there; send "+leaseHeader+" to update, or If-None-Match: * to create only")
+	return a.registerIf(ctx, spec, in.Caller, in.IfMatch, in.IfNoneMatch)
+}
+
+// registerIf registers on the conditions of RFC 9110, section 13.
+func (a *API) registerIf(ctx context.Context, spec core.Spec, from caller, match, noneMatch string) (*registerOutput, error) {
+	if match != "" {
+		return nil, core.Invalid("If-Match", match, "a registration replaces whatever is there; send "+leaseHeader+" to update, or If-None-Match: * to create only")
 	}
-	switch in.IfNoneMatch {
+	switch noneMatch {
 	case "":
-		return a.registerSpec(ctx, spec, in.Caller)
+		return a.registerSpec(ctx, spec, from)
 	case "*":
 		spec.CreateOnly = true
-		out, err := a.registerSpec(ctx, spec, in.Caller)
+		out, err := a.registerSpec(ctx, spec, from)
 		if errors.Is(err, core.ErrConflict) {
-			err = fmt.Errorf("%w: If-None-Match: %s is registered already", core.ErrPreconditionFailed, core.Key{Service: in.Service, ID: in.ID})
+			err = fmt.Errorf("%w: If-None-Match: the instance of %s is registered already", core.ErrPreconditionFailed, spec.Service)
 		}
 		return out, err
 	default:
-		return nil, core.Invalid("If-None-Match", in.IfNoneMatch, "use * or leave it out")
+		return nil, core.Invalid("If-None-Match", noneMatch, "use * or leave it out")
 	}
 }
 

@@ -86,6 +86,8 @@ func TestCreateOnly(t *testing.T) {
 	wantProblem(t, h.call("PUT", api1, body), 409, "conflict")
 	wantProblem(t, h.call("PUT", api1, `{"host":"a","port":1}`, "If-None-Match", "*"), 412, "precondition_failed")
 	wantProblem(t, h.call("PUT", api1, `{"host":"a","port":1}`, "If-None-Match", `"x"`), 422, "invalid_argument")
+	wantProblem(t, h.call("POST", list, `{"id":"api-1","host":"a","port":1}`, "If-None-Match", "*"), 412, "precondition_failed")
+	wantProblem(t, h.call("POST", list, `{"id":"api-1","host":"a","port":1}`, "If-Match", "*"), 422, "invalid_argument")
 }
 
 func TestIfMatch(t *testing.T) {
