@@ -121,6 +121,10 @@ func (c *Client) Heartbeat(ctx context.Context, leases []string) ([]discovery.He
 	return list, nil
 }
 
+// checkPatience is longer than a check on demand takes at the most: a host that waits for an instance is
+// not to be blamed for it.
+const checkPatience = 27 * time.Second
+
 // Check checks an instance's health now, by its host; this changes nothing.
 func (c *Client) Check(ctx context.Context, key core.Key) (ports.ProbeResult, error) {
 	var out struct {
@@ -129,7 +133,7 @@ func (c *Client) Check(ctx context.Context, key core.Key) (ports.ProbeResult, er
 		LatencyMS  float64 `json:"latency_ms"`
 		Detail     string  `json:"detail"`
 	}
-	if err := c.call(ctx, request{method: http.MethodPost, path: instancePath(key, "/check"), repeatable: true}, &out); err != nil {
+	if err := c.call(ctx, request{method: http.MethodPost, path: instancePath(key, "/check"), repeatable: true, patience: checkPatience}, &out); err != nil {
 		return ports.ProbeResult{}, err
 	}
 	return ports.ProbeResult{
