@@ -114,7 +114,7 @@ func (o *ownServices) align(ctx context.Context, wish map[string]core.Spec) bool
 	for _, name := range slices.Sorted(maps.Keys(wish)) {
 		spec, held := wish[name], o.held[name]
 		switch {
-		case held == nil, held.leaving && samePlace(held.spec, spec): // what did not go is taken over
+		case held == nil, held.leaving && !spec.CreateOnly && samePlace(held.spec, spec): // what did not go is taken over
 			settled = o.check(spec, "register", o.register(ctx, spec)) && settled
 		case held.leaving, !reflect.DeepEqual(held.spec, spec):
 			settled = o.check(spec, "update", o.update(ctx, held, spec)) && settled

@@ -48,6 +48,11 @@ func TestConfiguredServicesMoveDuringAnOutage(t *testing.T) {
 	at := func(port int) []core.Spec {
 		return []core.Spec{{Service: "one", Host: "127.0.0.1", Port: port, Keepalive: core.KeepaliveAuto}}
 	}
+	only := func(zone string) []core.Spec {
+		list := at(1)
+		list[0].Zone, list[0].CreateOnly = zone, true
+		return list
+	}
 	for name, tc := range map[string]struct {
 		trouble func(*mute) *atomic.Bool
 		wishes  [][]core.Spec
@@ -55,6 +60,7 @@ func TestConfiguredServicesMoveDuringAnOutage(t *testing.T) {
 	}{
 		"gone, and back elsewhere":             {func(m *mute) *atomic.Bool { return &m.away }, [][]core.Spec{nil, at(2)}, "[2]"},
 		"gone, and back":                       {func(m *mute) *atomic.Bool { return &m.away }, [][]core.Spec{nil, at(1)}, "[1]"},
+		"gone, and to be created":              {func(m *mute) *atomic.Bool { return &m.away }, [][]core.Spec{nil, only("b")}, "[1b]"},
 		"elsewhere, and back":                  {func(m *mute) *atomic.Bool { return &m.away }, [][]core.Spec{at(2), at(1)}, "[1]"},
 		"elsewhere, and back, answers lost":    {func(m *mute) *atomic.Bool { return &m.deaf }, [][]core.Spec{at(2), at(1)}, "[1]"},
 		"elsewhere, and further, answers lost": {func(m *mute) *atomic.Bool { return &m.deaf }, [][]core.Spec{at(2), at(3)}, "[3]"},
@@ -73,9 +79,9 @@ func TestConfiguredServicesMoveDuringAnOutage(t *testing.T) {
 				shown := func() string {
 					list, _, err := client.Instances(t.Context(), "one", anyInstance)
 					require.NoError(t, err)
-					listed := []int{}
+					listed := []string{}
 					for _, in := range list {
-						listed = append(listed, in.Port)
+						listed = append(listed, fmt.Sprint(in.Port)+in.Zone)
 					}
 					return fmt.Sprint(listed)
 				}
