@@ -45,10 +45,16 @@ func (s *scene) fleeting(keys ...core.Key) *fleeting {
 // fleetingOf is fleeting through a handle.
 func (s *scene) fleetingOf(b ports.Backend, keys ...core.Key) *fleeting {
 	s.Helper()
+	return s.fleetingFor(b, s.shortTTL(), keys...)
+}
+
+// fleetingFor is fleetingOf with another TTL.
+func (s *scene) fleetingFor(b ports.Backend, ttl time.Duration, keys ...core.Key) *fleeting {
+	s.Helper()
 	var f *fleeting
 	s.unlessTooBusy(func() bool {
 		f = &fleeting{renewed: time.Now()}
-		sess := s.session(b, s.shortTTL())
+		sess := s.session(b, ttl)
 		f.ttl = sess.TTL
 		var puts []ports.Mutation
 		for _, k := range keys {
@@ -111,8 +117,10 @@ func (s *scene) mustRenew(b ports.Backend, id ports.SessionID) {
 func (s *scene) wholeTTLAfter(renew func(b ports.Backend, id ports.SessionID) (gone bool)) {
 	s.Helper()
 	st := s.follow(s.second())
+	ttl := s.shortTTL()
 	s.unlessTooBusy(func() bool {
-		f := s.fleeting(key("svc", "a"))
+		f := s.fleetingFor(s.host, ttl, key("svc", "a"))
+		ttl *= 2 // who renews one after the other is asked in good time
 		s.pause(f.ttl / 2)
 		if !s.again(f, s.second(), renew) {
 			return false

@@ -342,6 +342,26 @@ func TestOneSlowWriteIsNoFault(t *testing.T) {
 	}
 }
 
+// Nor over one that renews session after session, with a question to its store for each.
+func TestRenewingOneByOneIsNoFault(t *testing.T) {
+	t.Parallel()
+	harness := broken(func(b ports.Backend) ports.Backend {
+		return odd{Backend: b, renew: func(ctx context.Context, inner ports.Backend, ids []ports.SessionID) (all []ports.RenewResult, err error) {
+			for _, id := range ids {
+				<-time.After(6 * time.Millisecond)
+				results, err := inner.RenewSessions(ctx, []ports.SessionID{id})
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, results...)
+			}
+			return all, nil
+		}}
+	})
+	r := conformance.Run(t.Context(), only(t, "expiry/not-early-after-renewal"), harness, nil).Results[0]
+	assert.Equal(t, conformance.Passed, r.Outcome, strings.Join(r.Failures, "\n"))
+}
+
 // One host may notice later than another that the store is back.
 func TestAHostThatIsTardyIsWaitedFor(t *testing.T) {
 	t.Parallel()

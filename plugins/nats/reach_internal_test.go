@@ -7,6 +7,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/assert"
@@ -94,5 +95,31 @@ func TestAListEndsWhileOthersWrite(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), ports.MaxBookmarkGap)
 		defer cancel()
 		require.NoError(t, b.whole(ctx, now, &reaching{seq: 100}))
+	})
+}
+
+// Nor does it keep the snapshot of a watch, where a question takes so long that the attempts to begin it are cut short.
+func TestASnapshotComesOverASlowLink(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		now := &life{epoch: "e", seq: 1}
+		stream := &told{last: 100, seqs: []uint64{100}}
+		b := &Backend{mirror: newMirror(), remote: &remote{conn: &connection{waiting: make(map[*request]struct{})}, stream: stream}}
+		b.life.Store(now)
+		stream.asked = func() {
+			time.Sleep(300 * time.Millisecond)
+			b.mirror.takeRecord(recordAt(stream.last, "a", "s"), false)
+			stream.last++
+			stream.seqs = []uint64{stream.last}
+		}
+		b.mirror.begin(now, true, noSeat, "r.>")
+		b.mirror.caughtUpNow(1, nil)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		w := &watch{backend: b, life: now}
+		w.setOut(100)
+		for !w.arrive(ctx) {
+			require.NoError(t, ctx.Err())
+		}
 	})
 }

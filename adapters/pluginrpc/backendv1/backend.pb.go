@@ -2139,7 +2139,7 @@ type MutationResult struct {
 	Tombstone *Tombstone `protobuf:"bytes,2,opt,name=tombstone,proto3" json:"tombstone,omitempty"`
 	// Not set when it was done. Else INVALID, NOT_FOUND, CONFLICT, SESSION_GONE, CONTENTION
 	// (nothing was done), TOO_LARGE, PERMISSION, UNSUPPORTED (what stands there is of a newer format,
-	// and stays) or UNAVAILABLE (unknown outcome), as a status of the form that a call fails with.
+	// and goes only with its session) or UNAVAILABLE (unknown outcome), as a status of the form that a call fails with.
 	Error         *status.Status `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
