@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/expr-lang/expr"
@@ -20,14 +22,33 @@ const MaxFilterBytes = 4096
 // hundred elements fits in an expression, and five loops over it, one in another, take hours.
 const maxFilterLoops = 2
 
+// maxFilterRange bounds a range that is made into a list to look something up in it.
+const maxFilterRange = 1000
+
+// filterFunctions are those that make nothing that is larger than what they are given: of a short
+// expression, others make lists of a million elements and strings of gigabytes.
+var filterFunctions = []string{
+	"all", "any", "none", "one", "count", "filter", "find", "findIndex", "first", "last", "len", "keys", "values", "get",
+	"lower", "upper", "trim", "trimPrefix", "trimSuffix", "hasPrefix", "hasSuffix", "indexOf", "lastIndexOf",
+	"int", "float", "type", "abs", "ceil", "floor", "round", "min", "max",
+}
+
 // Filter selects instances by an expression of the expr language
 // (https://expr-lang.org/docs/language-definition) that yields true or false:
 //
 //	version == "1.0.0" && "gateway" in tags && metadata.role == "collector"
 //	status == "healthy" && zone in ["a", "b"] && weight > 10
 //
-// Loops such as any and all may stand in one another, two deep at the most. The zero value matches
-// everything. A Filter is immutable and safe for concurrent use.
+// Of that language, a filter has what cannot grow, so that it is worked out in little time and memory.
+// Its functions are:
+//
+//   - all, any, none, one, count, filter, find and findIndex, which may stand in one another two deep
+//   - first, last, len, keys, values and get
+//   - lower, upper, trim, trimPrefix, trimSuffix, hasPrefix, hasSuffix, indexOf and lastIndexOf
+//   - int, float, type, abs, ceil, floor, round, min and max
+//
+// There is no let, + is for numbers, and a range stands on the right of in, between two whole numbers
+// (port in 8000..8999). The zero value matches everything. A Filter is immutable and safe for concurrent use.
 type Filter struct {
 	source  string
 	program *vm.Program
@@ -65,41 +86,98 @@ func ParseFilter(source string) (Filter, error) {
 	if len(source) > MaxFilterBytes {
 		return Filter{}, TooLarge("filter", fmt.Sprintf("%d bytes", len(source)), "use at most 4,096 bytes")
 	}
-	program, err := expr.Compile(source, expr.Env(filterEnv{}), expr.AsBool(), expr.MaxNodes(500))
+	// The visitor sees the tree that was written: the optimiser puts parts of it where no Walk goes.
+	limits := &filterLimits{loops: map[ast.Node]int{}, ranges: map[ast.Node]bool{}}
+	program, err := expr.Compile(source, expr.Env(filterEnv{}), expr.AsBool(), expr.MaxNodes(500), expr.Patch(limits))
 	if err != nil {
 		return Filter{}, Invalid("filter", source, "it does not parse: "+oneLine(err)+`; example: version == "1.0.0" && "gateway" in tags`)
 	}
-	node := program.Node()
-	loops := loops{}
-	if ast.Walk(&node, loops); loops.deepest() > maxFilterLoops {
+	if limits.deepest > maxFilterLoops {
 		return Filter{}, Invalid("filter", source, "its loops, such as any and all, stand more than two deep in one another")
+	}
+	if bad := limits.refused(); bad != "" {
+		return Filter{}, Invalid("filter", source, "a filter has no "+bad+"; it has operators, ranges as in port in 8000..8999, and the functions "+
+			strings.Join(filterFunctions, ", "))
 	}
 	return Filter{source: source, program: program}, nil
 }
 
-// loops holds, for each body of a loop, how many loops deep it is, itself included.
-type loops map[ast.Node]int
+// filterLimits finds what a filter may not have. Walk visits inner nodes before outer ones.
+type filterLimits struct {
+	loops   map[ast.Node]int // for each body of a loop, how many loops deep it is, itself included
+	deepest int
+	ranges  map[ast.Node]bool // every range, and whether it may stand where it does
+	bad     string            // the first other part that is not allowed
+}
 
-// Visit implements ast.Visitor. Inner bodies come before outer ones.
-func (l loops) Visit(node *ast.Node) {
-	if body, ok := (*node).(*ast.PredicateNode); ok {
-		inner := within{of: l}
-		ast.Walk(&body.Node, &inner)
-		l[body] = inner.deepest + 1
+// Visit implements ast.Visitor.
+func (l *filterLimits) Visit(node *ast.Node) {
+	switch n := (*node).(type) {
+	case *ast.PredicateNode:
+		inner := within{of: l.loops}
+		ast.Walk(&n.Node, &inner)
+		l.loops[n] = inner.deepest + 1
+		l.deepest = max(l.deepest, l.loops[n])
+	case *ast.BuiltinNode:
+		if !slices.Contains(filterFunctions, n.Name) {
+			l.refuse(n.Name)
+		}
+	case *ast.VariableDeclaratorNode:
+		l.refuse("let") // each of a hundred could hold the one before it twice
+	case *ast.BinaryNode:
+		l.operator(n)
 	}
 }
 
-func (l loops) deepest() int {
-	most := 0
-	for _, depth := range l {
-		most = max(most, depth)
+func (l *filterLimits) operator(n *ast.BinaryNode) {
+	switch n.Operator {
+	case "..":
+		l.ranges[n] = false
+	case "in":
+		if r, ok := n.Right.(*ast.BinaryNode); ok && r.Operator == ".." {
+			l.ranges[r] = smallRange(n.Left, r)
+		}
+	case "+": // with a number on one side, anything but a number on the other fails
+		if !isNumber(n.Left) && !isNumber(n.Right) {
+			l.refuse("+ but of numbers")
+		}
 	}
-	return most
+}
+
+func (l *filterLimits) refuse(what string) {
+	if l.bad == "" {
+		l.bad = what
+	}
+}
+
+func (l *filterLimits) refused() string {
+	for _, allowed := range l.ranges {
+		if !allowed {
+			l.refuse("range elsewhere than on the right of in, from one whole number to another at most 1,000 further")
+		}
+	}
+	return l.bad
+}
+
+// smallRange reports whether looking for left in a range makes no long list. For a left side that is
+// known to be an int the optimiser makes two comparisons of it.
+func smallRange(left ast.Node, r *ast.BinaryNode) bool {
+	from, ok := r.Left.(*ast.IntegerNode)
+	to, alsoOK := r.Right.(*ast.IntegerNode)
+	return ok && alsoOK && (left.Type().Kind() == reflect.Int || to.Value-from.Value <= maxFilterRange)
+}
+
+func isNumber(n ast.Node) bool {
+	switch n.Type().Kind() { //nolint:exhaustive // the kinds that expressions have
+	case reflect.Int, reflect.Float64:
+		return true
+	}
+	return false
 }
 
 // within finds the deepest of the loops in a part of an expression.
 type within struct {
-	of      loops
+	of      map[ast.Node]int
 	deepest int
 }
 

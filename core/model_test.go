@@ -45,6 +45,11 @@ func TestFilter(t *testing.T) {
 		`status == "unknown"`:                 true,
 		`port == 8080 && host matches "^127"`: true,
 
+		`port in 1024..65535 && weight not in 0..9`:                            true,
+		`metadata.limit in 1..10 && metadata.limit + 1 == 11`:                  true,
+		`lower(metadata.role) startsWith "coll" && hasPrefix(zone, "a")`:       true,
+		`len(filter(keys(metadata), # != "role")) == 2 && get(tags, 9) == nil`: true,
+
 		`any(metadata.exchanges, # in tags || any(tags, # == "gateway")) && all(tags, # != "")`: true,
 	} {
 		f, err := core.ParseFilter(source)
@@ -62,10 +67,26 @@ func TestBadFilters(t *testing.T) {
 		// Elsewhere than in the last place, and by other names.
 		`let a = split("1,2", ","); all(a, {any(a, {all(a, {# != ""})})})`:  "two deep",
 		`count(tags, {len(map(tags, {filter(tags, {# != ""})})) > 1}) == 1`: "two deep",
+		// Where the optimiser puts a body out of sight.
+		`true in map(filter(tags, {true}), {any(tags, {any(tags, {any(tags, {any(tags, {# == "x"})})})})})`: "two deep",
+		// What makes something large of a short expression.
+		`let r = 1..999998; any(r, {any(r, {# == -1})})`:        "a filter has no ",
+		`any(1..999998, {any(1..999998, {# == -1})})`:           "a filter has no range",
+		`any(tags, metadata.n in 1..999998)`:                    "a filter has no range",
+		`"x" in split(repeat(",", 999998), ",")`:                "a filter has no repeat;",
+		`len(uniq(1..999998)) == 1`:                             "a filter has no ",
+		`len(uniq(tags)) == 1`:                                  "a filter has no uniq;",
+		`let a = replace(id, "", id); replace(a, "", a) == "x"`: "a filter has no replace;",
+		`let a = [1, 1]; let b = [a, a]; [b, b] == [b, a]`:      "a filter has no let;",
+		`id + id == "x"`:                                        "a filter has no + but of numbers;",
+		`any([metadata.a + metadata.a], # + # == "x")`:          "a filter has no + but of numbers;",
+		`string([metadata, metadata]) == ""`:                    "a filter has no string;",
+		`any(tags, {sum(map(tags, len(#))) > 1})`:               "a filter has no ",
+		`::now().Year() == 2020`:                                "a filter has no now;",
 	} {
 		_, err := core.ParseFilter(source)
 		require.Error(t, err, source)
-		assert.ErrorContains(t, err, says)
+		assert.ErrorContains(t, err, says, source)
 	}
 }
 

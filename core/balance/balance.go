@@ -23,7 +23,7 @@ type Candidate struct {
 }
 
 // Picker picks among the candidates that it was built from. It is safe for concurrent use
-// and neither method allocates.
+// and its methods do not allocate.
 type Picker interface {
 	// Pick returns an index into the candidates, or -1 when none can be picked. The key is for
 	// policies that send equal keys to the same instance; the others ignore it.
@@ -31,6 +31,9 @@ type Picker interface {
 	// Same reports whether the candidates have the ids and weights, in the same order, that the
 	// Picker was built from: it then serves them as well, and goes on where it was.
 	Same(cands []Candidate) bool
+	// Bytes is about how much memory the Picker holds: a rotation of two candidates can be 65,536
+	// places long.
+	Bytes() int
 }
 
 // New builds a Picker. Random is where it takes chance from: the place at which a rotation
@@ -90,6 +93,16 @@ type built struct{ cands []Candidate }
 func (b built) Same(cands []Candidate) bool {
 	return slices.EqualFunc(b.cands, cands, func(x, y Candidate) bool { return x.ID == y.ID && x.Weight == y.Weight })
 }
+
+// What is held of each candidate, place and column, on 64 bits.
+const (
+	candidateBytes = 40 // without its strings, which are those of the instance
+	indexBytes     = 4
+	columnBytes    = 16
+)
+
+// Bytes implements Picker.
+func (b built) Bytes() int { return candidateBytes * len(b.cands) }
 
 // weights returns the weights within their bounds.
 func (b built) weights() []int64 {

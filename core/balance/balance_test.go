@@ -296,13 +296,14 @@ func TestConcurrentDraws(t *testing.T) {
 	}
 }
 
-func TestPickAndSameDoNotAllocate(t *testing.T) {
+func TestPickersDoNotAllocate(t *testing.T) {
 	cands := repeat(100, func(i int) int { return 1 + i%7 })
 	for _, policy := range policies {
 		p := build(t, policy, cands, nil)
 		assert.Zero(t, testing.AllocsPerRun(100, func() {
 			p.Pick("key")
 			p.Same(cands)
+			p.Bytes()
 		}), policy)
 	}
 }

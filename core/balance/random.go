@@ -14,6 +14,9 @@ type uniform struct {
 	random func() uint64
 }
 
+// Bytes implements Picker.
+func (u *uniform) Bytes() int { return u.built.Bytes() + indexBytes*len(u.among) }
+
 // Pick implements Picker.
 func (u *uniform) Pick(string) int {
 	if len(u.among) == 0 {
@@ -71,6 +74,9 @@ func newAlias(from built, random func() uint64) *alias {
 	}
 	return &alias{built: from, columns: columns, random: random}
 }
+
+// Bytes implements Picker.
+func (a *alias) Bytes() int { return a.built.Bytes() + columnBytes*len(a.columns) }
 
 // Pick implements Picker.
 func (a *alias) Pick(string) int {

@@ -26,6 +26,9 @@ func newRotation(from built, order []int32, random func() uint64) *rotation {
 	return r
 }
 
+// Bytes implements Picker.
+func (r *rotation) Bytes() int { return r.built.Bytes() + indexBytes*len(r.order) }
+
 // Pick implements Picker.
 func (r *rotation) Pick(string) int {
 	if len(r.order) == 0 {

@@ -66,11 +66,12 @@ type rotation struct {
 	urls     []string
 }
 
-// What is kept at the most: answers to as many questions, and as many candidates in all of them,
-// some 100 MB. People who invent filters begin anew rather than fill the memory.
+// What is kept at the most: answers to as many questions, and about as much memory in all of them. People
+// who invent filters begin anew rather than fill it.
 const (
-	maxPickers    = 4096
-	maxCandidates = 1 << 20
+	maxPickers     = 4096
+	maxPickerBytes = 128 << 20
+	candidateBytes = 100 // of each candidate, its place in the snapshot and its URL
 )
 
 func (p *pickers) init() { p.cells.Store(&map[pickKey]*pickCell{}) }
@@ -86,7 +87,7 @@ func (p *pickers) cell(key pickKey) *pickCell {
 		return cell
 	}
 	next := maps.Clone(old)
-	if len(next) >= maxPickers || candidates(next) >= maxCandidates {
+	if len(next) >= maxPickers || kept(next) >= maxPickerBytes {
 		next = map[pickKey]*pickCell{}
 	}
 	cell := &pickCell{}
@@ -95,13 +96,13 @@ func (p *pickers) cell(key pickKey) *pickCell {
 	return cell
 }
 
-func candidates(cells map[pickKey]*pickCell) (all int) {
+func kept(cells map[pickKey]*pickCell) (bytes int) {
 	for _, cell := range cells {
 		if r := cell.now.Load(); r != nil {
-			all += len(r.cands)
+			bytes += len(r.cands)*candidateBytes + r.picker.Bytes()
 		}
 	}
-	return all
+	return bytes
 }
 
 func (c *Client) rules(f Filter, endpoint string) balance.Rules {
