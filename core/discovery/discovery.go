@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -275,6 +276,13 @@ func (c *Client) close(ctx context.Context) error {
 	return errors.Join(err, c.bus.Close(final), c.backend.Close())
 }
 
+// drained reports whether an operator has taken an instance out of traffic. Nobody has to move on
+// from it, and the owner's word would take the place of his, which is to outlive a restart.
+func (c *Client) drained(r *Registration) bool {
+	in, ok := c.registry.Snapshot(r.key.Service).Get(r.key.ID)
+	return ok && in.State.ByOperator && in.State.Declared == core.DeclaredMaintenance
+}
+
 // drainOwn shows own instances as stopping for the drain timeout.
 func (c *Client) drainOwn(ctx context.Context) {
 	c.mu.Lock()
@@ -283,6 +291,7 @@ func (c *Client) drainOwn(ctx context.Context) {
 		own = append(own, r)
 	}
 	c.mu.Unlock()
+	own = slices.DeleteFunc(own, c.drained)
 	if len(own) == 0 || c.opt.drain == 0 || ctx.Err() != nil {
 		return
 	}

@@ -235,6 +235,39 @@ func TestLeavingShowsStoppingForTheDrainTimeout(t *testing.T) {
 	})
 }
 
+// The word of a leaving owner would take the place of an operator's, and who restarts lifts his own.
+func TestLeavingLeavesAnOperatorsMaintenanceAlone(t *testing.T) {
+	for _, way := range []struct {
+		name    string
+		others  []string
+		stopped []string
+		takes   time.Duration
+	}{{"alone", nil, nil, 0}, {"beside another", []string{"b"}, []string{"b"}, 5 * time.Second}} {
+		t.Run(way.name, func(t *testing.T) {
+			run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+				drained := register(t, c, spec("a", 1)).Instance().Key()
+				for _, id := range way.others {
+					register(t, c, spec(id, 2))
+				}
+				sleep(2 * time.Second)
+				_, err := c.SetStatus(t.Context(), discovery.StatusRequest{Key: drained, Status: "maintenance", Actor: "alice", Reason: "disk swap"})
+				require.NoError(t, err)
+				var stopped []string
+				_, err = c.Handle([]discovery.EventType{core.EventStatusChanged}, func(e discovery.Event) {
+					if e.NewStatus == core.StatusStopping {
+						stopped = append(stopped, e.ID)
+					}
+				})
+				require.NoError(t, err)
+				began := time.Now()
+				require.NoError(t, c.Close(t.Context()))
+				assert.Equal(t, way.takes, time.Since(began).Round(time.Second))
+				assert.Equal(t, way.stopped, stopped)
+			}, discovery.WithDrainTimeout(5*time.Second))
+		})
+	}
+}
+
 // Fault 11: handlers for unknown names were dropped silently.
 func TestFault11HandlersForUnknownEventsAreAnError(t *testing.T) {
 	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
