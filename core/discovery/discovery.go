@@ -149,7 +149,7 @@ func Open(ctx context.Context, backend ports.Backend, opts ...Option) (*Client, 
 	}
 	c := &Client{
 		backend: backend, prober: o.prober, opt: o, own: map[*Registration]struct{}{}, closed: make(chan struct{}),
-		bus: events.New(events.Options{History: o.history, Life: rand.Text()}),
+		bus: events.New(events.Options{History: o.history, Life: rand.Text(), Logger: o.log}),
 	}
 	c.pickers.init()
 	c.live.Store(&c.opt)

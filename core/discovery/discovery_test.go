@@ -3,8 +3,10 @@ package discovery_test
 // discovery_test.go: the facade over the memory backend, in a bubble of synctest.
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -266,6 +268,17 @@ func TestLeavingLeavesAnOperatorsMaintenanceAlone(t *testing.T) {
 			}, discovery.WithDrainTimeout(5*time.Second))
 		})
 	}
+}
+
+func TestHandlersThatPanicAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		_, err := c.Handle([]discovery.EventType{core.EventRegistered}, func(discovery.Event) { panic("the handler's own fault") })
+		require.NoError(t, err)
+		register(t, c, spec("a", 1))
+		require.NoError(t, c.Close(t.Context()))
+		assert.Contains(t, log.String(), "the handler's own fault")
+	}, discovery.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 }
 
 // Fault 11: handlers for unknown names were dropped silently.
