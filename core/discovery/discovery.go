@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -148,7 +149,7 @@ func Open(ctx context.Context, backend ports.Backend, opts ...Option) (*Client, 
 	}
 	c := &Client{
 		backend: backend, prober: o.prober, opt: o, own: map[*Registration]struct{}{}, closed: make(chan struct{}),
-		bus: events.New(events.Options{History: o.history, Life: rand.Text()}),
+		bus: events.New(events.Options{History: o.history, Life: rand.Text(), Logger: o.log}),
 	}
 	c.pickers.init()
 	c.live.Store(&c.opt)
@@ -275,6 +276,13 @@ func (c *Client) close(ctx context.Context) error {
 	return errors.Join(err, c.bus.Close(final), c.backend.Close())
 }
 
+// drained reports whether an operator has taken an instance out of traffic. Nobody has to move on
+// from it, and the owner's word would take the place of his, which is to outlive a restart.
+func (c *Client) drained(r *Registration) bool {
+	in, ok := c.registry.Snapshot(r.key.Service).Get(r.key.ID)
+	return ok && in.State.ByOperator && in.State.Declared == core.DeclaredMaintenance
+}
+
 // drainOwn shows own instances as stopping for the drain timeout.
 func (c *Client) drainOwn(ctx context.Context) {
 	c.mu.Lock()
@@ -283,6 +291,7 @@ func (c *Client) drainOwn(ctx context.Context) {
 		own = append(own, r)
 	}
 	c.mu.Unlock()
+	own = slices.DeleteFunc(own, c.drained)
 	if len(own) == 0 || c.opt.drain == 0 || ctx.Err() != nil {
 		return
 	}

@@ -3,8 +3,10 @@ package discovery_test
 // discovery_test.go: the facade over the memory backend, in a bubble of synctest.
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -233,6 +235,50 @@ func TestLeavingShowsStoppingForTheDrainTimeout(t *testing.T) {
 		assert.Equal(t, 5*time.Second, time.Since(started).Round(time.Second))
 		require.NoError(t, <-closed)
 	})
+}
+
+// The word of a leaving owner would take the place of an operator's, and who restarts lifts his own.
+func TestLeavingLeavesAnOperatorsMaintenanceAlone(t *testing.T) {
+	for _, way := range []struct {
+		name    string
+		others  []string
+		stopped []string
+		takes   time.Duration
+	}{{"alone", nil, nil, 0}, {"beside another", []string{"b"}, []string{"b"}, 5 * time.Second}} {
+		t.Run(way.name, func(t *testing.T) {
+			run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+				drained := register(t, c, spec("a", 1)).Instance().Key()
+				for _, id := range way.others {
+					register(t, c, spec(id, 2))
+				}
+				sleep(2 * time.Second)
+				_, err := c.SetStatus(t.Context(), discovery.StatusRequest{Key: drained, Status: "maintenance", Actor: "alice", Reason: "disk swap"})
+				require.NoError(t, err)
+				var stopped []string
+				_, err = c.Handle([]discovery.EventType{core.EventStatusChanged}, func(e discovery.Event) {
+					if e.NewStatus == core.StatusStopping {
+						stopped = append(stopped, e.ID)
+					}
+				})
+				require.NoError(t, err)
+				began := time.Now()
+				require.NoError(t, c.Close(t.Context()))
+				assert.Equal(t, way.takes, time.Since(began).Round(time.Second))
+				assert.Equal(t, way.stopped, stopped)
+			}, discovery.WithDrainTimeout(5*time.Second))
+		})
+	}
+}
+
+func TestHandlersThatPanicAreLogged(t *testing.T) {
+	var log bytes.Buffer
+	run(t, func(t *testing.T, c *discovery.Client, _ *prober) {
+		_, err := c.Handle([]discovery.EventType{core.EventRegistered}, func(discovery.Event) { panic("the handler's own fault") })
+		require.NoError(t, err)
+		register(t, c, spec("a", 1))
+		require.NoError(t, c.Close(t.Context()))
+		assert.Contains(t, log.String(), "the handler's own fault")
+	}, discovery.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 }
 
 // Fault 11: handlers for unknown names were dropped silently.

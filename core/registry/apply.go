@@ -34,6 +34,9 @@ type entry struct {
 	// unhealthySince is when this process first saw the instance shown as unhealthy, by its own
 	// clock; zero while it is not. It goes on over updates and over adoptions by anybody.
 	unhealthySince time.Time
+	// reset is set when the epoch of the revision was over and is in force again: a backup counts on
+	// from lower numbers, so that all news of the instance is newer than this.
+	reset bool
 }
 
 // age takes over since when the instance is unhealthy. What is drained or leaving is
@@ -98,6 +101,9 @@ func (r *Registry) staleLocked(key core.Key, rev core.Revision, e *entry) bool {
 	}
 	if e != nil {
 		known := e.rec.Revision
+		if e.reset {
+			known = core.Revision{}
+		}
 		if e.leaving != nil && !e.leaving.tomb.Revision.IsZero() {
 			known = e.leaving.tomb.Revision
 		}

@@ -102,6 +102,9 @@ func (r *Registry) settleRecalledLocked(cursor core.Revision) {
 			asserted++
 			continue
 		}
+		if r.held[key] != nil {
+			continue // it was registered anew before the snapshot, and noted as such
+		}
 		forgotten++
 		r.opt.Journal.Note(ports.Note{Released: key})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -387,5 +388,38 @@ func TestWhatWasStoppingBeforeARestartIsUp(t *testing.T) {
 		assert.Equal(t, core.StatusMaintenance, own(second, spec("drained")).Instance.Status())
 		synctest.Wait()
 		assert.Equal(t, []string{"service_status_changed starting updated", "service_status_changed stopping updated"}, other.taken())
+	})
+}
+
+// shut is a store that cannot be followed until it is opened.
+type shut struct {
+	*store
+	open atomic.Bool
+}
+
+func (l *shut) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	if !l.open.Load() {
+		return unwatched{}.Watch(ctx, req)
+	}
+	return l.store.Watch(ctx, req)
+}
+
+func TestWhatIsRegisteredBeforeTheFirstSnapshotStaysInTheJournal(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		notes := &notebook{}
+		first := newHost(t, s, journaled(notes))
+		first.register(t, autoSpec("a"))
+		first.crash(t, s)
+		sleep(time.Minute) // it has run out, so nothing of it is recalled
+		l := &shut{store: s}
+		second := &host{Registry: registry.New(l, registry.Options{Defaults: core.StandardDefaults(), Journal: notes})}
+		defer second.stop(t)
+		second.register(t, autoSpec("a"))
+		require.Equal(t, []string{"a"}, notes.ids())
+		l.open.Store(true)
+		sleep(30 * time.Second)
+		require.True(t, second.Synced())
+		assert.Len(t, second.Held(), 1)
+		assert.Equal(t, []string{"a"}, notes.ids())
 	})
 }

@@ -4,6 +4,8 @@ package registry_test
 // session ends, the store sweeps its record away, its ttl ends, it is updated.
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"testing"
@@ -252,5 +254,104 @@ func TestAnEpochThatWasOverComesBack(t *testing.T) {
 			assert.Equal(t, core.StatusUnknown, h.status("two"))
 		}
 		assert.Equal(t, core.HeartbeatRenewed, a.beat(t, lease))
+	})
+}
+
+// lead has the address of a store lead to another one for some seconds.
+func (s *store) lead(to ports.Backend) {
+	s.setAway(true)
+	s.mu.Lock()
+	s.Backend = to
+	s.mu.Unlock()
+	s.setAway(false)
+	sleep(5 * time.Second)
+}
+
+// For some seconds the address of one host's store leads to another, empty one, as when a name is
+// set wrong; then it leads back. What others hold in the store has not changed at all.
+func TestAnEpochThatComesBackInTimeShowsWhatWasAbsentMeanwhile(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		other := newStore(t)
+		defer func() { assert.NoError(t, other.Close()) }()
+		mine := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b := newHost(t, s), newHost(t, mine)
+		defer a.stop(t)
+		defer b.stop(t)
+		a.register(t, spec("one"))
+		sleep(time.Second)
+		require.Equal(t, []string{"service_registered one registered"}, b.taken())
+		epoch := b.Status().Epoch
+		mine.lead(other.Backend)
+		require.NotEqual(t, epoch, b.Status().Epoch)
+		mine.lead(s.Backend)
+		require.Equal(t, epoch, b.Status().Epoch)
+		sleep(time.Minute)
+		assert.Empty(t, b.taken())
+		assert.Equal(t, core.StatusUnknown, b.status("one"))
+	})
+}
+
+// backup is a store that shows every revision as one of its epoch, and fewer writes than there were.
+type backup struct {
+	ports.Backend
+	epoch string
+}
+
+type fromBackup struct {
+	ports.Watcher
+	epoch string
+}
+
+func (b backup) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watcher, error) {
+	req.Cursor = core.Revision{}
+	w, err := b.Backend.Watch(ctx, req)
+	return fromBackup{w, b.epoch}, err
+}
+
+func (f fromBackup) Next(ctx context.Context) (ports.WatchEvent, error) {
+	ev, err := f.Watcher.Next(ctx)
+	if err != nil {
+		return ev, err
+	}
+	if ev.Record != nil {
+		rec := *ev.Record
+		rec.Revision.Epoch = f.epoch
+		ev.Record = &rec
+	}
+	if ev.Tombstone != nil {
+		tomb := *ev.Tombstone
+		tomb.Revision.Epoch = f.epoch
+		ev.Tombstone = &tomb
+	}
+	if !ev.Cursor.IsZero() {
+		ev.Cursor.Epoch = f.epoch
+	}
+	return ev, nil
+}
+
+// A backup has lower numbers than the view has seen of its epoch.
+func TestABackupIsShownThoughItsNumbersWereSeenBefore(t *testing.T) {
+	run(t, func(t *testing.T, s *store) {
+		empty, old := newStore(t), newStore(t)
+		defer func() { assert.NoError(t, errors.Join(empty.Close(), old.Close())) }()
+		mine := &store{Backend: s.Backend, cut: make(chan struct{})}
+		a, b, c := newHost(t, s), newHost(t, mine), newHost(t, old)
+		defer a.stop(t)
+		defer b.stop(t)
+		defer c.stop(t)
+		for range 5 { // the same id under a high number
+			a.register(t, spec("one"))
+		}
+		sleep(time.Second)
+		epoch := b.Status().Epoch
+		c.register(t, spec("one")) // and a low one
+		mine.lead(empty.Backend)
+		mine.lead(backup{old.Backend, epoch})
+		require.Equal(t, epoch, b.Status().Epoch)
+		in, ok := b.Snapshot("svc").Get("one")
+		require.True(t, ok)
+		assert.Equal(t, c.Owner(), in.Owner)
+		sleep(time.Minute)
+		assert.Equal(t, core.StatusUnknown, b.status("one"))
 	})
 }

@@ -143,7 +143,7 @@ func (r *Registry) consume(ev ports.WatchEvent) (absent []absentee) {
 	case ports.WatchPut:
 		if inSnapshot {
 			r.link.snapshot[ev.Record.Key] = true
-			delete(r.link.retired, ev.Record.Revision.Epoch)
+			r.reviveLocked(ev.Record.Revision.Epoch)
 		}
 		r.applyRecordLocked(*ev.Record, inSnapshot && !r.link.wasSynced)
 		if !inSnapshot { // a snapshot need not be in the order of its revisions
@@ -202,7 +202,7 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 		r.log.Warn("the store lost or replaced its data; what this process holds registers again",
 			slog.String("epoch", cursor.Epoch))
 	}
-	delete(r.link.retired, cursor.Epoch) // a backup brings it back
+	r.reviveLocked(cursor.Epoch)
 	outage := r.doubtAbsencesLocked(now, newEpoch)
 	if outage > shortOutage || newEpoch {
 		r.restartTTLsLocked(now)
@@ -226,6 +226,26 @@ func (r *Registry) syncedLocked(cursor core.Revision) (absent []absentee) {
 	r.link.connected, r.link.synced, r.link.lost, r.link.lastFailure = true, true, time.Time{}, ""
 	r.advanceLocked(cursor)
 	return absent
+}
+
+// reviveLocked believes an epoch again that was over: a backup brings it back, or an address that
+// leads to the former store. What its numbers meant is forgotten: news under numbers that the view
+// has seen before is news all the same, not least of what was thought to be gone meanwhile.
+func (r *Registry) reviveLocked(epoch string) {
+	if !r.link.retired[epoch] {
+		return
+	}
+	delete(r.link.retired, epoch)
+	for _, s := range r.services {
+		for _, e := range s.entries {
+			if e.rec.Revision.Epoch == epoch {
+				e.reset = true
+			}
+			if e.leaving != nil && e.leaving.tomb.Revision.Epoch == epoch {
+				e.leaving.tomb.Revision = core.Revision{}
+			}
+		}
+	}
 }
 
 // doubtAbsencesLocked has absences of others' instances waited out after a long outage, or
@@ -254,7 +274,7 @@ func (r *Registry) absentLocked(cursor core.Revision, newEpoch bool) (absent []a
 	for _, s := range r.services {
 		for _, e := range s.entries {
 			key := e.rec.Key
-			if r.link.snapshot[key] || e.leaving != nil || e.rec.Revision.Epoch == cursor.Epoch && e.rec.Revision.N > cursor.N {
+			if r.link.snapshot[key] || e.leaving != nil || !e.reset && e.rec.Revision.Epoch == cursor.Epoch && e.rec.Revision.N > cursor.N {
 				continue
 			}
 			h := r.held[key]
