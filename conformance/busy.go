@@ -32,10 +32,13 @@ func (s *scene) amidWrites(do func()) []core.Key {
 }
 
 // comeAndGo creates records, and in turn removes most of them, until the context ends: a reader
-// that counts them finds now more and now less.
+// that counts them finds now more and now less. The waves become longer and short again, as some readers
+// take milliseconds from one count to the next, and others seconds.
 func (s *scene) comeAndGo(ctx context.Context, session ports.SessionID) (keys []core.Key, err error) {
-	const come, leave = 8, 6
-	for ctx.Err() == nil {
+	const shortest, doublings = 8, 7
+	for n := 0; ctx.Err() == nil; n++ {
+		come := shortest << (n % doublings)
+		leave := come * 3 / 4
 		var wave []ports.Mutation
 		for range come {
 			rec := record(key("busy", fmt.Sprintf("id-%d-%s", len(keys), session)), session)

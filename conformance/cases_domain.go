@@ -132,8 +132,7 @@ func (s *scene) perform() string {
 	var join func(gen core.Generation, ttl time.Duration) func(ctx context.Context) error
 	join = func(gen core.Generation, ttl time.Duration) func(ctx context.Context) error {
 		return func(ctx context.Context) error {
-			began := time.Now()
-			sess, err := s.host.OpenSession(ctx, sessionSpec(newSessionID(), ttl))
+			sess, began, err := openNew(ctx, s.host, ttl)
 			if err != nil {
 				return err
 			}

@@ -130,8 +130,7 @@ func openUntilThen(s *scene) {
 	}
 	hosts := []ports.Backend{s.host, s.second()}
 	try := func(t *trial, opener, asked ports.Backend) {
-		since := time.Now()
-		sess, err := opener.OpenSession(s.ctx, sessionSpec(newSessionID(), ttl))
+		sess, since, err := openNew(s.ctx, opener, ttl)
 		if t.err = err; err != nil {
 			return
 		}

@@ -31,9 +31,8 @@ func distribution(s *scene) {
 		together(sessions, func(i int) {
 			l := &lives[i]
 			// A few milliseconds apart, so that they fall due at odd moments.
-			spec := sessionSpec(newSessionID(), s.shortTTL()+time.Duration(i)*7*time.Millisecond)
-			l.before = time.Now()
-			sess, err := s.host.OpenSession(s.ctx, spec)
+			sess, since, err := openNew(s.ctx, s.host, s.shortTTL()+time.Duration(i)*7*time.Millisecond)
+			l.before = since
 			l.after, l.ttl = time.Now(), sess.TTL
 			if err != nil {
 				l.err = err
