@@ -73,6 +73,9 @@ func (s State) Status() Status {
 	return Status(s.Observed)
 }
 
+// Drained reports whether an operator has it in maintenance, which its owner does not lift.
+func (s State) Drained() bool { return s.ByOperator && s.Declared == DeclaredMaintenance }
+
 // Same reports whether both facts are equal, whoever set them.
 func (s State) Same(o State) bool { return s.Declared == o.Declared && s.Observed == o.Observed }
 

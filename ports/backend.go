@@ -288,7 +288,7 @@ func StateAfterPut(p Put, stored *Record) core.State {
 	case stored == nil:
 	case p.Replaces == p.Record.Generation:
 		st = stored.State
-	case stored.State.ByOperator && stored.State.Declared == core.DeclaredMaintenance:
+	case stored.State.Drained():
 		st.Declared, st.ByOperator = stored.State.Declared, true
 		st.Actor, st.Reason, st.ChangedAt = stored.State.Actor, stored.State.Reason, stored.State.ChangedAt
 	}

@@ -29,7 +29,7 @@ type Feeds struct {
 // watch or the backend is closed. Its error, which wraps one sentinel of package ports, is
 // what the reader gets after the last event; return io.EOF at the end of a list. After Close
 // Open gives ErrClosed.
-func (f *Feeds) Open(produce func(ctx context.Context, to *Feed) error) (*Feed, error) {
+func (f *Feeds) Open(produce func(ctx context.Context, to *Feed) error) (ports.Watcher, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {

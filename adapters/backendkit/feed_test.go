@@ -76,12 +76,12 @@ func TestAFullQueueHoldsTheProducerBack(t *testing.T) {
 func TestABlockedReaderReturnsAtOnce(t *testing.T) {
 	lasting := func(ctx context.Context, _ *backendkit.Feed) error { <-ctx.Done(); return ctx.Err() }
 	for name, tt := range map[string]struct {
-		end  func(feeds *backendkit.Feeds, feed *backendkit.Feed, cancel func())
+		end  func(feeds *backendkit.Feeds, feed ports.Watcher, cancel func())
 		want error
 	}{
-		"the backend closes": {func(feeds *backendkit.Feeds, _ *backendkit.Feed, _ func()) { feeds.Close() }, ports.ErrClosed},
-		"the watch closes":   {func(_ *backendkit.Feeds, feed *backendkit.Feed, _ func()) { _ = feed.Close() }, ports.ErrClosed},
-		"the context ends":   {func(_ *backendkit.Feeds, _ *backendkit.Feed, cancel func()) { cancel() }, context.Canceled},
+		"the backend closes": {func(feeds *backendkit.Feeds, _ ports.Watcher, _ func()) { feeds.Close() }, ports.ErrClosed},
+		"the watch closes":   {func(_ *backendkit.Feeds, feed ports.Watcher, _ func()) { _ = feed.Close() }, ports.ErrClosed},
+		"the context ends":   {func(_ *backendkit.Feeds, _ ports.Watcher, cancel func()) { cancel() }, context.Canceled},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -280,7 +280,7 @@ func (c *Client) close(ctx context.Context) error {
 // from it, and the owner's word would take the place of his, which is to outlive a restart.
 func (c *Client) drained(r *Registration) bool {
 	in, ok := c.registry.Snapshot(r.key.Service).Get(r.key.ID)
-	return ok && in.State.ByOperator && in.State.Declared == core.DeclaredMaintenance
+	return ok && in.State.Drained()
 }
 
 // drainOwn shows own instances as stopping for the drain timeout.

@@ -173,8 +173,7 @@ func (r *Registry) mayDeclare(rec ports.Record, lease core.Lease, wanted ports.D
 	if req.Lease != "" && rec.Generation != lease.Generation {
 		return lost(core.HeartbeatSuperseded, rec.Key)
 	}
-	drained := rec.State.ByOperator && rec.State.Declared == core.DeclaredMaintenance
-	if drained && !wanted.ByOperator && wanted.Declared != core.DeclaredStopping {
+	if rec.State.Drained() && !wanted.ByOperator && wanted.Declared != core.DeclaredStopping {
 		return fmt.Errorf("%w: %s is in maintenance by %s (%s); an operator lifts it with the status up",
 			core.ErrConflict, rec.Key, rec.State.Actor, rec.State.Reason)
 	}

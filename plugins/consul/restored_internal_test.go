@@ -94,7 +94,7 @@ func (r *restored) saved(t *testing.T) (restore func()) {
 
 // held is a watch that has sent its snapshot, and then does what it is told.
 type held struct {
-	*backendkit.Feed
+	ports.Watcher
 	steps chan func(ctx context.Context, w *watch, to *backendkit.Feed) error
 	done  chan error
 }
@@ -104,7 +104,7 @@ func (r *restored) watch(t *testing.T) *held {
 	at, err := r.b.standing(t.Context())
 	require.NoError(t, err)
 	h := &held{steps: make(chan func(context.Context, *watch, *backendkit.Feed) error), done: make(chan error, 1)}
-	h.Feed, err = r.b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
+	h.Watcher, err = r.b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
 		w := &watch{b: r.b, at: at, follow: true}
 		for {
 			select {

@@ -59,11 +59,7 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	if !req.Cursor.IsZero() {
 		reason = "Consul keeps no history that a cursor could go on from"
 	}
-	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error { return w.run(ctx, to, reason) })
-	if err != nil {
-		return nil, err
-	}
-	return feed, nil
+	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error { return w.run(ctx, to, reason) })
 }
 
 // watch belongs to the goroutine of run.

@@ -69,14 +69,10 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	default:
 		w.life, w.sent = a.life, int64(req.Cursor.N) //nolint:gosec // It is at most a.revision.
 	}
-	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
+	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
 		w.feed = to
 		return w.run(ctx, reset)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return feed, nil
 }
 
 // span covers the services, and what lies between them.

@@ -49,14 +49,10 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	w.setOut(last)
 	reset := b.mirror.resumable(now, req.Cursor, last)
 	w.turn = b.mirror.after(last, false).turn
-	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
+	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
 		w.feed = to
 		return w.run(ctx, reset)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return feed, nil
 }
 
 // run goes on until the reader has enough. A store that is away is waited for.
@@ -158,7 +154,7 @@ func (w *watch) done(err error) error {
 func (w *watch) prove(ctx context.Context, v view) error {
 	w.sent = max(w.sent, v.position)
 	switch {
-	case !w.synced && v.position >= w.needed:
+	case !w.synced:
 		w.synced = true
 		return w.done(w.feed.Synced(ctx, w.life.revision(w.sent)))
 	case w.synced && v.proofs != w.proofs && v.position >= v.proven:

@@ -56,14 +56,10 @@ func (b *Backend) Watch(ctx context.Context, req ports.WatchRequest) (ports.Watc
 	default:
 		w.life, w.sent, w.target = r.life, req.Cursor.N, r.revision
 	}
-	feed, err := b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
+	return b.feeds.Open(func(ctx context.Context, to *backendkit.Feed) error {
 		w.feed = to
 		return w.run(ctx, reset)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return feed, nil
 }
 
 func (w *watch) wants(service string) bool {

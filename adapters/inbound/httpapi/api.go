@@ -136,6 +136,16 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) { a.handler.Serv
 // Close ends event streams and waits that are open, and those to come. Serve calls it.
 func (a *API) Close() { a.end() }
 
+// liveFor is live with a limit.
+func (a *API) liveFor(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := a.live(ctx)
+	ctx, stop := context.WithTimeout(ctx, limit)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
 // live gives the context of a call that may last: it ends with the API too.
 func (a *API) live(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)

@@ -174,10 +174,8 @@ func (a *API) check(ctx context.Context, in *InstancePath) (*checkOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := a.live(ctx)
+	ctx, cancel := a.liveFor(ctx, maxCheck)
 	defer cancel()
-	ctx, stop := context.WithTimeout(ctx, maxCheck)
-	defer stop()
 	result, err := a.client.Check(ctx, key)
 	switch {
 	case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):

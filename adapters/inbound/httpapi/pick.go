@@ -122,10 +122,8 @@ func (a *API) wait(ctx context.Context, in *waitInput) (*waitOutput, error) {
 	if timeout < 0 || timeout > maxWait {
 		return nil, core.Invalid("timeout", in.Timeout, "use 0 to 300 seconds; ask again to wait for longer")
 	}
-	ctx, cancel := a.live(ctx)
+	ctx, cancel := a.liveFor(ctx, timeout)
 	defer cancel()
-	ctx, stop := context.WithTimeout(ctx, timeout)
-	defer stop()
 	found, satisfied, err := a.client.Wait(ctx, in.Service, in.Min, discovery.Query{})
 	if err != nil {
 		return nil, err
