@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -58,9 +59,10 @@ func newClient(o Options, urls []*url.URL) (*api.Client, *transport, error) {
 	}
 	t := &transport{
 		next: &http.Transport{
-			DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
-			TLSClientConfig:     tls,
-			TLSHandshakeTimeout: dialTimeout,
+			DialContext: dial,
+			DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				return dialTLS(ctx, network, address, tls)
+			},
 			MaxIdleConnsPerHost: idleConnections,
 			IdleConnTimeout:     idleTime,
 		},
@@ -77,22 +79,55 @@ func newClient(o Options, urls []*url.URL) (*api.Client, *transport, error) {
 }
 
 // RoundTrip implements http.RoundTripper. Answers other than results and conflicts become a
-// *statusError.
+// *statusError. What Consul turns away is tried again for a while.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	if !req.URL.Query().Has("index") {
-		select {
-		case t.slots <- struct{}{}:
-			defer func() { <-t.slots }()
-		case <-req.Context().Done():
-			if req.Body != nil {
-				_ = req.Body.Close()
-			}
-			return nil, req.Context().Err()
-		}
+	release, err := t.turn(req)
+	if err != nil {
+		return nil, err
 	}
+	resp, err := t.insist(req)
+	if err != nil {
+		release()
+		return nil, err
+	}
+	resp.Body = &openBody{resp.Body, release}
+	return resp, nil
+}
+
+// turn waits until a request may be sent. Its place is free again when release is called.
+func (t *transport) turn(req *http.Request) (release func(), err error) {
+	if req.URL.Query().Has("index") {
+		return func() {}, nil
+	}
+	select {
+	case t.slots <- struct{}{}:
+		return sync.OnceFunc(func() { <-t.slots }), nil
+	case <-req.Context().Done():
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, req.Context().Err()
+	}
+}
+
+// openBody is a body whose connection is in use until it is closed.
+type openBody struct {
+	io.ReadCloser
+
+	release func()
+}
+
+// Close implements io.Closer.
+func (o *openBody) Close() error {
+	defer o.release()
+	return o.ReadCloser.Close() //nolint:wrapcheck // It is the body's own.
+}
+
+// ask sends a request to the first address that takes it, beginning with the one that did last.
+func (t *transport) ask(req *http.Request, again bool) (*http.Response, error) {
 	for try := range t.urls {
 		at := t.at.Load()
-		out, err := t.address(req, t.urls[int(at)%len(t.urls)], try > 0)
+		out, err := t.address(req, t.urls[int(at)%len(t.urls)], again || try > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -111,8 +146,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		switch {
 		case resp.StatusCode < 300, resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusConflict:
 			return resp, nil
-		case resp.StatusCode >= 500:
-			t.at.CompareAndSwap(at, at+1) // another server may know the leader
+		case resp.StatusCode >= 500, resp.StatusCode == http.StatusTooManyRequests:
+			t.at.CompareAndSwap(at, at+1) // another server may know the leader, or have room
 		}
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // What came of it is shown.
 		_ = resp.Body.Close()

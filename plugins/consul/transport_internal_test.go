@@ -31,12 +31,7 @@ func TestWhoGivesUpAsksAtTheSameAddressAgain(t *testing.T) {
 		proxy.ServeHTTP(w, r)
 	}))
 	t.Cleanup(front.Close)
-	o := Options{URL: front.URL + "," + store.URL()}
-	urls, err := o.complete()
-	require.NoError(t, err)
-	client, way, err := newClient(o, urls)
-	require.NoError(t, err)
-	t.Cleanup(way.next.CloseIdleConnections)
+	client, way := clientOf(t, Options{URL: front.URL + "," + store.URL()})
 	put := &api.KVPair{Key: "prism/latest", Value: []byte("x")}
 	_, err = client.KV().Put(put, nil)
 	require.NoError(t, err)
@@ -74,11 +69,7 @@ func TestABurstWaitsItsTurn(t *testing.T) {
 		<-answer
 	}))
 	t.Cleanup(server.Close)
-	o := Options{URL: server.URL}
-	urls, err := o.complete()
-	require.NoError(t, err)
-	_, way, err := newClient(o, urls)
-	require.NoError(t, err)
+	_, way := clientOf(t, Options{URL: server.URL})
 	ask := func(ctx context.Context, query string) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/v1/kv/k?"+query, http.NoBody)
 		require.NoError(t, err)

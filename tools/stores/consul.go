@@ -3,6 +3,7 @@ package stores
 // consul.go: Consul, asked through its HTTP API.
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,6 +23,7 @@ func (consulServer) configure(c *Cluster, n *node) ([]string, error) {
 	type object = map[string]any
 	ports := object{"server": n.peer, "serf_lan": n.gossip, "serf_wan": -1, "grpc": -1, "grpc_tls": -1, "dns": n.aux, "http": n.client, "https": -1}
 	config := object{"ports": ports, "ui_config": object{"enabled": true}, "disable_update_check": true} // that would leave loopback
+	config["limits"] = object{"http_max_conns_per_client": cmp.Or(c.opts.Connections, 2000)}
 	if c.opts.TLS != NoTLS {
 		ports["http"], ports["https"] = -1, n.client
 		config["tls"] = object{"https": object{

@@ -93,6 +93,9 @@ type Options struct {
 	// DataLimit bounds the data in bytes: Redis' maxmemory, etcd's quota, NATS' file storage.
 	// 0 is the store's own default. Consul has no such limit.
 	DataLimit int64
+	// Connections is how many Consul takes from one address at a time. In production that is 200; here one
+	// address stands for many machines, and 0 is 2,000.
+	Connections int
 	// UsualPort gives the first node the port that people know the store by, where that is free.
 	UsualPort bool
 	// Include is a file of further configuration for NATS, which it reads at each start and at each
@@ -154,6 +157,8 @@ func serverOf(kind Kind, opts Options) (server, error) {
 		return nil, fmt.Errorf("%s: TLS is %d: it is NoTLS, ServerTLS, MutualTLS or ExpiredTLS", kind, opts.TLS)
 	case opts.DataLimit < 0:
 		return nil, fmt.Errorf("%s: DataLimit is %d bytes: it is 0 or more", kind, opts.DataLimit)
+	case opts.Connections < 0 || opts.Connections > 0 && kind != Consul:
+		return nil, fmt.Errorf("%s: Connections is %d: it is 0, or for Consul more", kind, opts.Connections)
 	case opts.Include != "" && kind != NATS:
 		return nil, fmt.Errorf("%s: Include is %q, and only NATS reads further configuration: leave it empty", kind, opts.Include)
 	case opts.DataLimit > 0 && kind == Consul:

@@ -202,6 +202,8 @@ func TestWhatCannotBeStartedSaysWhy(t *testing.T) {
 		{stores.Etcd, stores.Options{TLS: 9}, "etcd: TLS is 9"},
 		{stores.Consul, stores.Options{DataLimit: 5}, "Consul has no such limit"},
 		{stores.Etcd, stores.Options{DataLimit: -5}, "DataLimit is -5 bytes"},
+		{stores.Consul, stores.Options{Connections: -5}, "Connections is -5"},
+		{stores.NATS, stores.Options{Connections: 5}, "Connections is 5"},
 		{stores.Etcd, stores.Options{Nodes: 3, Topology: stores.Sharded}, `etcd: Topology is "sharded": leave it empty`},
 		{stores.Redis, stores.Options{Topology: stores.Sentinel}, "with 3 Nodes"},
 		{stores.Redis, stores.Options{Nodes: 3, Topology: "ring"}, `Topology is "ring": it is empty, "sentinel" or "sharded"`},
