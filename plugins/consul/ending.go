@@ -115,34 +115,45 @@ func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (ap
 	}, nil
 }
 
-// beginEnds is beginEnd for many sessions that ran out, most of which can end in one
-// transaction. It returns those that have ended.
+// beginEnds is beginEnd for many sessions that ran out, as many in one transaction as there is room for.
+// It returns those that have ended; the others have moved.
 func (b *Backend) beginEnds(ctx context.Context, due []observed) (begun []ending, err error) {
 	const each = 3 // operations
 	for part := range slices.Chunk(due, maxOps/each) {
-		var ops api.TxnOps
-		for _, o := range part {
-			end, err := b.endOps(o.id, o.index, core.CauseExpired)
+		for len(part) > 0 {
+			var ops api.TxnOps
+			for _, o := range part {
+				end, err := b.endOps(o.id, o.index, core.CauseExpired)
+				if err != nil {
+					return begun, err
+				}
+				ops = append(ops, end...)
+			}
+			errs, err := b.writeAll(ctx, ops)
 			if err != nil {
 				return begun, err
 			}
-			ops = append(ops, end...)
-		}
-		errs, err := b.writeAll(ctx, ops)
-		if err != nil {
-			return begun, err
-		}
-		for _, o := range part {
-			ended := len(errs) == 0
-			if !ended { // Some have moved: one by one.
-				if ended, err = b.beginEnd(ctx, o.id, o.index, core.CauseExpired); err != nil {
-					return begun, err
+			if len(errs) == 0 {
+				for _, o := range part {
+					b.forget(o.id)
+					begun = append(begun, ending{o.id, core.CauseExpired})
+				}
+				break
+			}
+			moved := make(map[int]bool, len(errs))
+			for _, e := range errs {
+				moved[e.OpIndex/each] = true
+			}
+			var left []observed
+			for i, o := range part {
+				if !moved[i] {
+					left = append(left, o)
 				}
 			}
-			if ended {
-				b.forget(o.id)
-				begun = append(begun, ending{o.id, core.CauseExpired})
+			if len(left) == len(part) {
+				return begun, b.broken(errs)
 			}
+			part = left
 		}
 	}
 	return begun, nil

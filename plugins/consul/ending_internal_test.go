@@ -5,6 +5,8 @@ package consul
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -99,4 +101,35 @@ func TestWhatCannotBeReadGoesWithItsSession(t *testing.T) {
 	assert.Equal(t, above.Generation, gone[above.Key].Generation)
 	require.NotNil(t, gone[broken.Key])
 	assert.Equal(t, core.CauseUnknown, gone[broken.Key].Cause)
+}
+
+func TestOfManyThatRanOutThoseThatMovedStay(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	ctx := t.Context()
+	b, err := Open(ctx, Options{URL: store.URL()})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, b.Close()) })
+	ids := make([]ports.SessionID, 60) // more than one transaction holds
+	for i := range ids {
+		ids[i] = ports.SessionID(fmt.Sprintf("s-%02d", i))
+		_, err = b.OpenSession(ctx, ports.SessionSpec{ID: ids[i], TTL: time.Hour})
+		require.NoError(t, err)
+	}
+	due := make([]observed, len(ids))
+	for i, id := range ids {
+		due[i] = observed{id: id, index: b.recall(id).index}
+	}
+	renewed := []ports.SessionID{"s-03", "s-17", "s-55"}
+	_, err = b.RenewSessions(ctx, renewed)
+	require.NoError(t, err)
+
+	begun, err := b.beginEnds(ctx, due)
+	require.NoError(t, err)
+	assert.Len(t, begun, len(ids)-len(renewed))
+	results, err := b.RenewSessions(ctx, ids)
+	require.NoError(t, err)
+	for _, res := range results {
+		assert.Equal(t, !slices.Contains(renewed, res.ID), res.Gone, res.ID)
+	}
 }

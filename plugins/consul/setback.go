@@ -41,15 +41,17 @@ func (w *watch) anew(ctx context.Context, old epoch) (err error) {
 	return err
 }
 
-// stillStands fails with errSetBack where a record of a bucket stands at a lower index than it was
+// stillStands fails with errSetBack where a record of some buckets stands at a lower index than it was
 // told of at. That its move alone does is no proof: people who edit a record leave that as it is.
-func (w *watch) stillStands(ctx context.Context, now state, bucket string) error {
+func (w *watch) stillStands(ctx context.Context, now state, buckets []string) error {
 	var keys []string
 	var told []uint64
-	for k, sent := range w.sent[bucket] {
-		// What was read after this state may be newer than its moves.
-		if index, listed := now.moves[bucket][k]; listed && index < sent.index && sent.index <= now.index {
-			keys, told = append(keys, w.b.keys.record(k)), append(told, sent.index)
+	for _, bucket := range buckets {
+		for k, sent := range w.sent[bucket] {
+			// What was read after this state may be newer than its moves.
+			if index, listed := now.moves[bucket][k]; listed && index < sent.index && sent.index <= now.index {
+				keys, told = append(keys, w.b.keys.record(k)), append(told, sent.index)
+			}
 		}
 	}
 	pairs, err := w.b.read(ctx, keys...)

@@ -187,19 +187,23 @@ func (s *sweeper) act(ctx context.Context, now time.Time) {
 func (s *sweeper) end(ctx context.Context, all []observed) error {
 	bounded, cancel := context.WithTimeout(ctx, 10*s.times.gap)
 	defer cancel()
-	var due []observed
-	var ends []ending
+	var due, closing []observed
+	var notes []string
 	for _, o := range all {
-		if !o.closing {
+		if o.closing {
+			closing, notes = append(closing, o), append(notes, s.b.keys.closing(o.id))
+		} else {
 			due = append(due, o)
-			continue
 		}
-		pairs, err := s.b.read(bounded, s.b.keys.closing(o.id))
-		if err != nil {
-			return err
-		}
-		if pairs[0].ModifyIndex != 0 {
-			ends = append(ends, ending{o.id, readClosing(pairs[0].Value).Cause})
+	}
+	pairs, err := s.b.read(bounded, notes...)
+	if err != nil {
+		return err
+	}
+	var ends []ending
+	for i, pair := range pairs {
+		if pair.ModifyIndex != 0 {
+			ends = append(ends, ending{closing[i].id, readClosing(pair.Value).Cause})
 		}
 	}
 	begun, err := s.b.beginEnds(bounded, due)

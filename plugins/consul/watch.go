@@ -30,6 +30,8 @@ const (
 	// answerLimit is how much longer than asked for Consul may wait.
 	answerLimit = 2 * time.Second
 	retryEvery  = 200 * time.Millisecond
+	// readAtOnce is how many records that have moved are read in one go.
+	readAtOnce = 64
 	// readAhead is how many services of a snapshot are read at the same time.
 	readAhead = 4
 )
@@ -267,16 +269,18 @@ func passes(err error) bool {
 
 // moved sends what was written since w.at, up to now.
 func (w *watch) moved(ctx context.Context, to *backendkit.Feed, now state) error {
-	var more []string // buckets of which now says no more than that they have moved
+	var known, more []string // buckets that have moved, and those of which now says no more than that
 	for bucket, index := range now.buckets {
-		if index <= w.at.buckets[bucket] {
-			continue
-		}
-		if now.moves[bucket] == nil {
+		switch {
+		case index <= w.at.buckets[bucket]:
+		case now.moves[bucket] == nil:
 			more = append(more, bucket)
-		} else if err := w.movedIn(ctx, to, now, bucket); err != nil {
-			return err
+		default:
+			known = append(known, bucket)
 		}
+	}
+	if err := w.movedIn(ctx, to, now, known); err != nil {
+		return err
 	}
 	if len(more) > 0 {
 		later, err := w.b.state(w.b.consistent(ctx), nil, more)
@@ -286,10 +290,8 @@ func (w *watch) moved(ctx context.Context, to *backendkit.Feed, now state) error
 		if later.epoch.id != now.epoch.id { // The next look shows it.
 			return nil
 		}
-		for _, bucket := range more {
-			if err := w.movedIn(ctx, to, later, bucket); err != nil {
-				return err
-			}
+		if err := w.movedIn(ctx, to, later, more); err != nil {
+			return err
 		}
 	}
 	w.at = state{epoch: now.epoch, index: now.index, buckets: now.buckets}
@@ -297,12 +299,37 @@ func (w *watch) moved(ctx context.Context, to *backendkit.Feed, now state) error
 	return nil
 }
 
-// movedIn sends what was written in one bucket, or fails with errSetBack.
-func (w *watch) movedIn(ctx context.Context, to *backendkit.Feed, now state, bucket string) error {
-	if err := w.stillStands(ctx, now, bucket); err != nil {
+// movedIn sends what was written in some buckets, or fails with errSetBack. A burst of writes touches all
+// buckets, so what is read is read for all of them together.
+func (w *watch) movedIn(ctx context.Context, to *backendkit.Feed, now state, buckets []string) error {
+	if err := w.stillStands(ctx, now, buckets); err != nil {
 		return err
 	}
-	written := slices.DeleteFunc(now.moves[bucket].writtenSince(w.sent), func(k core.Key) bool { return w.services != nil && !w.services[k.Service] })
+	var written []core.Key
+	for _, bucket := range buckets {
+		written = append(written, now.moves[bucket].writtenSince(w.sent)...)
+	}
+	written = slices.DeleteFunc(written, func(k core.Key) bool { return w.services != nil && !w.services[k.Service] })
+	for some := range slices.Chunk(written, readAtOnce) {
+		if err := w.tellMoved(ctx, to, now, some); err != nil {
+			return err
+		}
+	}
+	for _, bucket := range buckets {
+		for k, told := range w.sent[bucket] {
+			// What was read after this state is not gone from it.
+			if _, listed := now.moves[bucket][k]; !listed && told.index <= now.index {
+				if err := w.sent.gone(ctx, to, k, now.epoch, now.index); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// tellMoved sends what stands at some keys.
+func (w *watch) tellMoved(ctx context.Context, to *backendkit.Feed, now state, written []core.Key) error {
 	var unread []string
 	for _, k := range written {
 		if now.records[k] == nil {
@@ -325,14 +352,6 @@ func (w *watch) movedIn(ctx context.Context, to *backendkit.Feed, now state, buc
 		}
 		if err != nil {
 			return err
-		}
-	}
-	for k, told := range w.sent[bucket] {
-		// What was read after this state is not gone from it.
-		if _, listed := now.moves[bucket][k]; !listed && told.index <= now.index {
-			if err := w.sent.gone(ctx, to, k, now.epoch, now.index); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

@@ -61,6 +61,63 @@ func TestAChangeCostsOneRead(t *testing.T) {
 	assert.Zero(t, lists.Load()-listed)
 }
 
+// A burst touches all buckets, and is read for all of them together.
+func TestABurstCostsFewReads(t *testing.T) {
+	t.Parallel()
+	store := stores.ForTest(t, stores.Consul, stores.Options{Fast: true})
+	var held atomic.Bool
+	var reads atomic.Int64
+	release := make(chan struct{})
+	proxy := front(t, store, func(_ http.ResponseWriter, r *http.Request, forward func()) {
+		if r.URL.Path == "/v1/txn" && !beats(content(t, r)) {
+			reads.Add(1)
+		}
+		if held.Load() {
+			select {
+			case <-release:
+			case <-r.Context().Done():
+			}
+		}
+		forward()
+	})
+	b := opened(t, consul.Options{URL: store.URL()})
+	session(t, b, "s-1", time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	w, err := opened(t, consul.Options{URL: proxy.URL}).Watch(ctx, ports.WatchRequest{Follow: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, w.Close()) }()
+	bookmark := func(ev ports.WatchEvent) bool { return ev.Kind == ports.WatchBookmark }
+	next(ctx, t, w, bookmark)
+
+	held.Store(true) // what asks now waits until all is written
+	var muts []ports.Mutation
+	for i := range 250 {
+		muts = append(muts, ports.Mutation{Put: &ports.Put{Record: newRecord("api", fmt.Sprint("api-", i), "s-1")}})
+	}
+	results, err := b.Apply(ctx, muts)
+	require.NoError(t, err)
+	last := results[0].Record.Revision
+	for _, res := range results {
+		require.NoError(t, res.Err)
+		if res.Record.Revision.After(last) {
+			last = res.Record.Revision
+		}
+	}
+	before := reads.Load()
+	held.Store(false)
+	close(release)
+	told := 0
+	next(ctx, t, w, func(ev ports.WatchEvent) bool {
+		if ev.Kind == ports.WatchPut {
+			told++
+		}
+		return ev.Kind == ports.WatchBookmark && ev.Cursor == last
+	})
+	assert.Equal(t, 250, told)
+	assert.LessOrEqual(t, reads.Load()-before, int64(10), "of what moved, and of 64 records at a time")
+}
+
 // A small record comes with what the watch waits for: it is told before anything is read. Large
 // ones, and what is in a transaction with them, are read.
 func TestSmallRecordsComeWithTheWakeUp(t *testing.T) {
