@@ -48,7 +48,7 @@ func (s *scene) fleetingOf(b ports.Backend, keys ...core.Key) *fleeting {
 	return s.fleetingFor(b, s.shortTTL(), keys...)
 }
 
-// fleetingFor is fleetingOf with another TTL.
+// fleetingFor is fleetingOf with another TTL; with a longer one where the machine is too busy to use that.
 func (s *scene) fleetingFor(b ports.Backend, ttl time.Duration, keys ...core.Key) *fleeting {
 	s.Helper()
 	var f *fleeting
@@ -62,6 +62,7 @@ func (s *scene) fleetingFor(b ports.Backend, ttl time.Duration, keys ...core.Key
 		}
 		results := s.apply(b, puts...)
 		if f.over() {
+			ttl *= 2
 			s.must(b.CloseSession(s.ctx, sess.ID) == nil, "the session closes", nil)
 			return false
 		}

@@ -4,6 +4,7 @@ package stores
 
 import (
 	"errors"
+	"net"
 	"os"
 	"syscall"
 )
@@ -16,3 +17,6 @@ func interrupt(p *os.Process) error { return p.Kill() }
 func pause(*os.Process) error       { return errors.ErrUnsupported }
 func resume(*os.Process) error      { return errors.ErrUnsupported }
 func halted(int) (bool, error)      { return true, nil }
+
+// stopListening has nothing to do: listeners are not inherited.
+func stopListening(net.Listener) {}

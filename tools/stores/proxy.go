@@ -116,6 +116,7 @@ func (p *Proxy) listenLocked() error {
 func (p *Proxy) dropLocked() error {
 	var err error
 	if p.listener != nil {
+		stopListening(p.listener)
 		err = p.listener.Close()
 		p.listener = nil
 	}

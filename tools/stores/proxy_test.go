@@ -81,6 +81,12 @@ func TestAProxyParts(t *testing.T) {
 	require.NoError(t, ask(conn, limit), "an open connection goes on")
 	require.NoError(t, ask(fresh, limit))
 
+	// As a child has the listener that is just being started.
+	listener, ok := p.Listener().(*net.TCPListener)
+	require.True(t, ok)
+	inherited, err := listener.File()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, inherited.Close()) })
 	require.NoError(t, p.Set(stores.Refused))
 	require.ErrorIs(t, ask(conn, limit), syscall.ECONNRESET)
 	_, err = new(net.Dialer).DialContext(t.Context(), "tcp", p.Address())
