@@ -51,10 +51,15 @@ func newScene(t T, h Harness, requirement string, seed uint64) *scene {
 	return s
 }
 
-// open opens a handle that is closed with the case.
+// open opens a handle that is closed with the case. A store that does not answer in time, as where all the
+// cases at once are too much for a machine, is asked again.
 func (s *scene) open(namespace string) ports.Backend {
 	s.Helper()
 	b, err := s.harness.Open(s.ctx, namespace)
+	for tries := 1; tries < 3 && errors.Is(err, ports.ErrUnavailable) && s.ctx.Err() == nil; tries++ {
+		s.Logf("the store did not answer when it was opened: %s", err)
+		b, err = s.harness.Open(s.ctx, namespace)
+	}
 	s.must(err == nil, "the harness opens the namespace "+namespace, err)
 	s.Cleanup(func() {
 		if err := b.Close(); err != nil {

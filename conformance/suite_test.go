@@ -132,6 +132,29 @@ func TestTheSeedRepeatsAFailure(t *testing.T) {
 	assert.Less(t, strings.Count(steps, "\n"), long, "it was shrunk: %s", steps)
 }
 
+// A store that is busy with other cases may not answer in time when it is opened.
+func TestWhatDoesNotOpenAtOnceIsOpenedAgain(t *testing.T) {
+	t.Parallel()
+	for late, failed := range map[int]int{2: 0, 3: 1} {
+		tries := 0
+		harness := openFunc(func(ctx context.Context, namespace string) (ports.Backend, error) {
+			if tries++; tries <= late {
+				return nil, fmt.Errorf("late: %w", ports.ErrUnavailable)
+			}
+			return openMemory(ctx, namespace)
+		})
+		report := conformance.Run(t.Context(), only(t, "apply/nothing"), harness, nil)
+		assert.Equal(t, failed, report.Failed, "after %d tries in vain", late)
+	}
+	tries := 0
+	report := conformance.Run(t.Context(), only(t, "apply/nothing"), openFunc(func(context.Context, string) (ports.Backend, error) {
+		tries++
+		return nil, ports.ErrInvalid
+	}), nil)
+	assert.Equal(t, 1, report.Failed)
+	assert.Equal(t, 1, tries, "what is refused is not asked for again")
+}
+
 // told keeps what a Reporter was told.
 type told []conformance.Result
 
