@@ -65,7 +65,7 @@ servers: ## Run one real server of each store until Ctrl-C (STORES="etcd redis")
 test: ## Run the tests of all modules (TESTFLAGS="-run X -v" and the like).
 	@$(GO) build $(RACE) $$($(GO) list -f '{{if .GoFiles}}{{.ImportPath}}{{end}}' work)
 	@$(GO) test $(RACE) -p 1 -timeout 20m $(TESTFLAGS) $$($(GO) list work | grep -vE '$(REAL_STORES)') & others=$$!; status=0; \
-	$(GO) test $(RACE) -p 3 -timeout 30m $(TESTFLAGS) $$($(GO) list work | grep -E '$(REAL_STORES)') || status=1; \
+	$(GO) test $(RACE) -p 2 -timeout 30m $(TESTFLAGS) $$($(GO) list work | grep -E '$(REAL_STORES)') || status=1; \
 	wait $$others || status=1; \
 	exit $$status
 
