@@ -46,11 +46,9 @@ var expiryCases = []scenario{
 		requirement: "A session lives, with its records, for as long as it is renewed in time.",
 		run: func(s *scene) {
 			st := s.follow(s.second())
-			ttl := s.shortTTL()
-			s.unlessTooBusy(func() bool {
+			s.withMoreTime(s.shortTTL(), func(ttl time.Duration) bool {
 				from := len(st.events)
 				f := s.fleetingFor(s.host, ttl, key("svc", "a"))
-				ttl *= 2
 				for end := time.Now().Add(3 * f.ttl); time.Now().Before(end); {
 					s.pause(f.ttl / 5)
 					if !s.again(f, s.host, s.renew) {
@@ -122,10 +120,8 @@ var expiryCases = []scenario{
 		run: func(s *scene) {
 			st := s.follow(s.second())
 			stays := s.session(s.second(), longTTL)
-			ttl := s.shortTTL()
-			s.unlessTooBusy(func() bool {
+			s.withMoreTime(s.shortTTL(), func(ttl time.Duration) bool {
 				f := s.fleetingFor(s.host, ttl, key("svc", "moves"), key("svc", "left"))
-				ttl *= 2
 				moves := *f.records[0]
 				moves.Session = stays.ID
 				res := s.one(s.second(), replace(moves, moves.Generation))

@@ -52,7 +52,7 @@ func (s *scene) fleetingOf(b ports.Backend, keys ...core.Key) *fleeting {
 func (s *scene) fleetingFor(b ports.Backend, ttl time.Duration, keys ...core.Key) *fleeting {
 	s.Helper()
 	var f *fleeting
-	s.unlessTooBusy(func() bool {
+	s.withMoreTime(ttl, func(ttl time.Duration) bool {
 		f = &fleeting{renewed: time.Now()}
 		sess := s.session(b, ttl)
 		f.ttl = sess.TTL
@@ -62,7 +62,6 @@ func (s *scene) fleetingFor(b ports.Backend, ttl time.Duration, keys ...core.Key
 		}
 		results := s.apply(b, puts...)
 		if f.over() {
-			ttl *= 2
 			s.must(b.CloseSession(s.ctx, sess.ID) == nil, "the session closes", nil)
 			return false
 		}
@@ -86,6 +85,15 @@ func (s *scene) unlessTooBusy(try func() (judged bool)) {
 		s.Logf("the machine was too busy to tell")
 	}
 	s.Fatalf("the machine, or the store, is too busy for this case: sessions ran out before they could be used")
+}
+
+// withMoreTime is unlessTooBusy for what has to be done within a TTL: each try gets twice that of the one before.
+func (s *scene) withMoreTime(ttl time.Duration, try func(ttl time.Duration) (judged bool)) {
+	s.Helper()
+	s.unlessTooBusy(func() bool {
+		defer func() { ttl *= 2 }()
+		return try(ttl)
+	})
 }
 
 func (s *scene) renew(b ports.Backend, id ports.SessionID) (gone bool) {
@@ -118,10 +126,8 @@ func (s *scene) mustRenew(b ports.Backend, id ports.SessionID) {
 func (s *scene) wholeTTLAfter(renew func(b ports.Backend, id ports.SessionID) (gone bool)) {
 	s.Helper()
 	st := s.follow(s.second())
-	ttl := s.shortTTL()
-	s.unlessTooBusy(func() bool {
+	s.withMoreTime(s.shortTTL(), func(ttl time.Duration) bool { // who renews one after the other is asked in good time
 		f := s.fleetingFor(s.host, ttl, key("svc", "a"))
-		ttl *= 2 // who renews one after the other is asked in good time
 		s.pause(f.ttl / 2)
 		if !s.again(f, s.second(), renew) {
 			return false
