@@ -54,9 +54,11 @@ func turnedAway(err error) bool {
 	return errors.Is(err, errHungUp) || isOp && op.Op == "write" // not all of it was sent
 }
 
-// dial connects. TLS, if any, comes on top.
+func newDialer() *net.Dialer { return &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second} }
+
+// dial connects.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext(ctx, network, address)
+	conn, err := newDialer().DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // Its kind is looked at.
 	}
@@ -68,9 +70,9 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 func dialTLS(ctx context.Context, network, address string, config *tls.Config) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	raw, err := dial(ctx, network, address)
+	raw, err := newDialer().DialContext(ctx, network, address)
 	if err != nil {
-		return nil, err
+		return nil, err //nolint:wrapcheck // Its kind is looked at.
 	}
 	if config.ServerName == "" {
 		config = config.Clone()
