@@ -91,16 +91,8 @@ func readClosing(value []byte) closingJSON {
 
 // beginEnd ends a session whose key still has an index. False: it has moved, or is gone.
 func (b *Backend) beginEnd(ctx context.Context, id ports.SessionID, index uint64, cause core.Cause) (ended bool, err error) {
-	ops, err := b.endOps(id, index, cause)
-	if err != nil {
-		return false, err
-	}
-	errs, err := b.writeAll(ctx, ops)
-	if err != nil || len(errs) > 0 {
-		return false, err
-	}
-	b.forget(id)
-	return true, nil
+	begun, err := b.beginEnds(ctx, []observed{{id: id, index: index}}, cause)
+	return len(begun) == 1, err
 }
 
 func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (api.TxnOps, error) {
@@ -115,46 +107,44 @@ func (b *Backend) endOps(id ports.SessionID, index uint64, cause core.Cause) (ap
 	}, nil
 }
 
-// beginEnds is beginEnd for many sessions that ran out, as many in one transaction as there is room for.
-// It returns those that have ended; the others have moved.
-func (b *Backend) beginEnds(ctx context.Context, due []observed) (begun []ending, err error) {
+// beginEnds is beginEnd for many sessions, as many in one transaction as there is room for. It returns
+// those that have ended; the others have moved.
+func (b *Backend) beginEnds(ctx context.Context, due []observed, cause core.Cause) (begun []ending, err error) {
 	const each = 3 // operations
-	for part := range slices.Chunk(due, maxOps/each) {
-		for len(part) > 0 {
-			var ops api.TxnOps
-			for _, o := range part {
-				end, err := b.endOps(o.id, o.index, core.CauseExpired)
-				if err != nil {
-					return begun, err
-				}
-				ops = append(ops, end...)
-			}
-			errs, err := b.writeAll(ctx, ops)
+	for len(due) > 0 {
+		part := due[:min(len(due), maxOps/each)]
+		rest := due[len(part):]
+		var ops api.TxnOps
+		for _, o := range part {
+			end, err := b.endOps(o.id, o.index, cause)
 			if err != nil {
 				return begun, err
 			}
-			if len(errs) == 0 {
-				for _, o := range part {
-					b.forget(o.id)
-					begun = append(begun, ending{o.id, core.CauseExpired})
-				}
-				break
-			}
-			moved := make(map[int]bool, len(errs))
-			for _, e := range errs {
-				moved[e.OpIndex/each] = true
-			}
-			var left []observed
-			for i, o := range part {
-				if !moved[i] {
-					left = append(left, o)
-				}
-			}
-			if len(left) == len(part) {
-				return begun, b.broken(errs)
-			}
-			part = left
+			ops = append(ops, end...)
 		}
+		errs, err := b.writeAll(ctx, ops)
+		if err != nil {
+			return begun, err
+		}
+		moved := make(map[int]bool, len(errs))
+		for _, e := range errs {
+			moved[e.OpIndex/each] = true
+		}
+		var again []observed // without those that have moved
+		for i, o := range part {
+			switch {
+			case moved[i]:
+			case len(errs) > 0:
+				again = append(again, o)
+			default:
+				b.forget(o.id)
+				begun = append(begun, ending{o.id, cause})
+			}
+		}
+		if len(again) == len(part) {
+			return begun, b.broken(errs)
+		}
+		due = append(again, rest...)
 	}
 	return begun, nil
 }

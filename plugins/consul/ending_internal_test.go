@@ -124,7 +124,7 @@ func TestOfManyThatRanOutThoseThatMovedStay(t *testing.T) {
 	_, err = b.RenewSessions(ctx, renewed)
 	require.NoError(t, err)
 
-	begun, err := b.beginEnds(ctx, due)
+	begun, err := b.beginEnds(ctx, due, core.CauseExpired)
 	require.NoError(t, err)
 	assert.Len(t, begun, len(ids)-len(renewed))
 	results, err := b.RenewSessions(ctx, ids)

@@ -64,7 +64,7 @@ func TestWhatMayNotBeRemovedHoldsUpNothingElse(t *testing.T) {
 	for _, id := range []ports.SessionID{"s-theirs", "s-ours"} {
 		due = append(due, observed{id: id, index: owner.recall(id).index})
 	}
-	ends, err := other.beginEnds(ctx, due)
+	ends, err := other.beginEnds(ctx, due, core.CauseExpired)
 	require.NoError(t, err)
 	err = other.finishEnds(ctx, ends)
 	require.ErrorIs(t, err, ports.ErrPermission)

@@ -206,7 +206,7 @@ func (s *sweeper) end(ctx context.Context, all []observed) error {
 			ends = append(ends, ending{closing[i].id, readClosing(pair.Value).Cause})
 		}
 	}
-	begun, err := s.b.beginEnds(bounded, due)
+	begun, err := s.b.beginEnds(bounded, due, core.CauseExpired)
 	if ends = append(ends, begun...); len(ends) > 0 {
 		err = errors.Join(err, s.b.finishEnds(bounded, ends))
 	}
