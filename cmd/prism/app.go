@@ -32,6 +32,7 @@ type app struct {
 	addresses string
 	token     string
 	output    string
+	helpFor   error // what --help was asked of, where there is no such command
 }
 
 // run carries out one command line and returns the exit code.
@@ -40,6 +41,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root := a.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = a.helpFor
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -119,6 +123,7 @@ Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unavailable.`,
 	a.add(root, groupOperate, a.setStatus(), a.drain(), a.restore(), a.check())
 	a.add(root, groupHost, a.serve(), a.status(), a.plugin(), a.conformance(), a.config(), a.version())
 	root.SetHelpCommand(help(root))
+	a.strictHelp(root)
 	root.InitDefaultCompletionCmd()
 	strictCompletion(root)
 	return root
@@ -154,6 +159,18 @@ func help(root *cobra.Command) *cobra.Command {
 			return found.Help()
 		},
 	}
+}
+
+// strictHelp has --help refuse a command that is not there, where cobra shows the help of the one above it.
+func (a *app) strictHelp(root *cobra.Command) {
+	show := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
+			a.helpFor = unknownCommand(cmd, words[0])
+			return
+		}
+		show(cmd, args)
+	})
 }
 
 // strictCompletion has cobra's command refuse what it does not know, as all others do.

@@ -23,6 +23,8 @@ func TestUsageIsExplained(t *testing.T) {
 		"plugin lst":                                 "did you mean list?",
 		"config frobnicate":                          "prism config --help",
 		"services extra":                             "takes no arguments",
+		"nosuch --help":                              "there is no command \"nosuch\"; see prism --help",
+		"plugin nosuch -h":                           "there is no command \"nosuch\"; see prism plugin --help",
 		"help nosuch":                                "there is no command \"nosuch\"; see prism --help",
 		"help plugin lst":                            "did you mean list?",
 		"completion nosuch":                          "there is no command \"nosuch\"; see prism completion --help",
